@@ -1,0 +1,112 @@
+//! Builds the modules of `policy-modules/dist`, and checks that they come from the sources beside them.
+//!
+//! Users need no Wasm toolchain, so the built modules are part of the tree. `dist/manifest.toml` says of each what it was
+//! made of and what came out. The sources' digests can be checked anywhere; the build itself is repeated byte for byte
+//! where the pinned toolchain is at hand.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod digest;
+mod manifest;
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+pub use build::{build, imports, toolchain_is_ready};
+pub use manifest::{check_manifest, write_manifest};
+
+/// The toolchain that builds the modules. Another one makes other bytes.
+pub const TOOLCHAIN: &str = "1.95.0";
+
+/// The target the modules are built for: no system interface at all.
+pub const TARGET: &str = "wasm32-unknown-unknown";
+
+/// A module of `dist`, built from the package of the same name.
+pub struct Module {
+    /// Name of the package, of its folder in `policy-modules`, and of the module without `.wasm`.
+    pub name: &'static str,
+    /// `opt-level` it is built with.
+    pub opt_level: &'static str,
+}
+
+/// All of `dist`.
+pub const MODULES: [Module; 2] = [
+    // Runs once for each request: what counts is that it is small, and so loads fast.
+    Module {
+        name: "default-policy",
+        opt_level: "\"s\"",
+    },
+    // Runs over all output.
+    Module {
+        name: "default-sanitizer",
+        opt_level: "3",
+    },
+];
+
+impl Module {
+    /// Where the built module is in the tree `root`.
+    pub fn path(&self, root: &Path) -> PathBuf {
+        dist(root).join(format!("{}.wasm", self.name))
+    }
+}
+
+/// The folder of built modules in the tree `root`.
+pub fn dist(root: &Path) -> PathBuf {
+    root.join("policy-modules/dist")
+}
+
+/// The tree this program was built from.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Why modules cannot be built or are not what they should be.
+#[derive(Debug)]
+pub enum Error {
+    /// A file or a program could not be used.
+    Io(PathBuf, io::Error),
+    /// `Cargo.lock` has no such package.
+    NotLocked(String),
+    /// A program failed: its command line.
+    Failed(String),
+    /// What cargo built could not be made a component, or is none.
+    Component(String),
+    /// A module imports this.
+    Imports(String),
+    /// Lines of the manifest that are not what they should be.
+    Manifest(Vec<String>),
+    /// Building this module again made other bytes than those in the tree.
+    Differs(PathBuf),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::NotLocked(package) => write!(f, "Cargo.lock has no package {package}"),
+            Self::Failed(command) => write!(f, "failed: {command}"),
+            Self::Component(message) => write!(f, "not a component: {message}"),
+            Self::Imports(what) => write!(f, "the module imports {what}"),
+            Self::Manifest(lines) => {
+                write!(
+                    f,
+                    "policy-modules/dist is not built from these sources; the manifest should say:"
+                )?;
+                lines.iter().try_for_each(|line| write!(f, "\n    {line}"))
+            }
+            Self::Differs(path) => write!(f, "{} is not what its sources make", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::Io(path.to_owned(), error))
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|error| Error::Io(path.to_owned(), error))
+}

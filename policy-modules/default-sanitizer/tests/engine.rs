@@ -1,0 +1,342 @@
+//! The engine against the oracle: any secrets, any text, cut in any way.
+
+mod oracle;
+
+use std::collections::BTreeSet;
+
+use default_sanitizer::{Channel, FORMS, Range, Sanitizer, Secret, StartError};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+fn start(secrets: &[Vec<u8>]) -> Sanitizer {
+    let secrets: Vec<_> = secrets
+        .iter()
+        .map(|value| Secret {
+            name: "name",
+            value,
+        })
+        .collect();
+    Sanitizer::start(&secrets).expect("secrets that are not empty")
+}
+
+/// Runs `chunks` through a channel; checks what holds for every verdict; gives all ranges, united by subject and form.
+fn run(secrets: &[Vec<u8>], chunks: &[&[u8]]) -> Vec<Range> {
+    let mut sanitizer = start(secrets);
+    let (mut all, mut settled, mut pushed) = (Vec::new(), 0, 0);
+    for index in 0..=chunks.len() {
+        let verdict = match chunks.get(index) {
+            Some(chunk) => {
+                pushed += chunk.len() as u64;
+                sanitizer.push(Channel::Stdout, chunk)
+            }
+            None => sanitizer.finish(Channel::Stdout),
+        };
+        assert!(verdict.hide.is_sorted());
+        for range in &verdict.hide {
+            assert!(settled <= range.start && range.start < range.end && range.end <= pushed);
+        }
+        assert!(settled <= verdict.settled && verdict.settled <= pushed);
+        settled = verdict.settled;
+        all.extend(verdict.hide);
+    }
+    assert_eq!(settled, pushed, "the end settles everything");
+    united(all)
+}
+
+/// The ranges of each subject and form, those that overlap as one.
+fn united(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_by_key(|range| (range.subject, range.form, range.start));
+    let mut united: Vec<Range> = Vec::new();
+    for range in ranges {
+        match united.last_mut() {
+            Some(last)
+                if (last.subject, last.form) == (range.subject, range.form)
+                    && range.start < last.end =>
+            {
+                last.end = last.end.max(range.end);
+            }
+            _ => united.push(range),
+        }
+    }
+    united
+}
+
+/// Every byte that is hidden, by form.
+fn hidden(ranges: &[Range]) -> BTreeSet<(u32, u64)> {
+    ranges
+        .iter()
+        .flat_map(|range| (range.start..range.end).map(|byte| (range.form, byte)))
+        .collect()
+}
+
+/// `ranges` hide what the oracle hides and nothing else, and each is made of occurrences of its own subject.
+fn check_against_oracle(secrets: &[Vec<u8>], text: &[u8], ranges: &[Range]) {
+    let occurrences = united(oracle::occurrences(secrets, text));
+    if secrets.len() == 1 {
+        assert_eq!(ranges, occurrences);
+    }
+    assert_eq!(hidden(ranges), hidden(&occurrences));
+    for range in ranges {
+        assert!(occurrences.iter().any(|known| {
+            (known.subject, known.form) == (range.subject, range.form)
+                && known.start <= range.start
+                && range.end <= known.end
+        }));
+    }
+}
+
+fn cut<'a>(text: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+    ends.extend([0, text.len()]);
+    ends.sort_unstable();
+    ends.windows(2)
+        .map(|ends| &text[ends[0]..ends[1]])
+        .collect()
+}
+
+fn check(secrets: &[Vec<u8>], text: &[u8], cuts: &[Index]) {
+    let whole = run(secrets, &[text]);
+    check_against_oracle(secrets, text, &whole);
+    assert_eq!(run(secrets, &cut(text, cuts)), whole, "cut");
+    let bytes: Vec<_> = text.chunks(1).collect();
+    assert_eq!(run(secrets, &bytes), whole, "byte by byte");
+}
+
+fn base64(plain: &[u8], url: bool) -> String {
+    let (plus, slash) = if url { ('-', '_') } else { ('+', '/') };
+    let alphabet: Vec<char> = ('A'..='Z')
+        .chain('a'..='z')
+        .chain('0'..='9')
+        .chain([plus, slash])
+        .collect();
+    let mut text = String::new();
+    for group in plain.chunks(3) {
+        let bits = (0..3).fold(0, |bits, index| {
+            bits << 8 | u32::from(*group.get(index).unwrap_or(&0))
+        });
+        for digit in 0..=group.len() {
+            text.push(alphabet[(bits >> (18 - 6 * digit) & 63) as usize]);
+        }
+    }
+    text
+}
+
+/// `secret` as some program may write it. `choice` has a number for each byte.
+fn written(secret: &[u8], way: usize, choice: &[u8]) -> Vec<u8> {
+    let each = |write: &dyn Fn(u8, u8) -> String| {
+        let text: String = secret
+            .iter()
+            .zip(choice.iter().cycle())
+            .map(|(&b, &c)| write(b, c))
+            .collect();
+        text.into_bytes()
+    };
+    let prefix = &choice[..usize::from(choice[0] % 4).min(choice.len())];
+    match way {
+        0 => secret.to_vec(),
+        1 | 2 => base64(&[prefix, secret, prefix].concat(), way == 1).into_bytes(),
+        3 => each(&|byte, c| {
+            if c % 2 == 0 {
+                format!("{byte:02x}")
+            } else {
+                format!("{byte:02X}")
+            }
+        }),
+        4 => each(&|byte, c| match (c % 3, byte) {
+            (0, _) => format!("%{byte:02x}"),
+            (1, _) => format!("%{byte:02X}"),
+            (_, b' ') => "+".to_owned(),
+            _ => char::from(byte).to_string(),
+        }),
+        _ => each(&|byte, c| match (c % 3, byte) {
+            (0, _) => format!("\\u{byte:04x}"),
+            (1, b'"' | b'\\' | b'/') => format!("\\{}", char::from(byte)),
+            (1, b'\n') => "\\n".to_owned(),
+            (1, _) => format!("\\u{byte:04X}"),
+            _ => char::from(byte).to_string(),
+        }),
+    }
+}
+
+fn secrets(alphabet: &'static [u8], longest: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec(prop::collection::vec(select(alphabet), 1..longest), 1..=4)
+}
+
+type Piece = (Index, usize, Vec<u8>, Vec<u8>);
+
+/// Pieces of a text: a secret by index, a way to write it, choices for its bytes, and what stands in front of it.
+fn pieces(filler: &'static [u8]) -> impl Strategy<Value = Vec<Piece>> {
+    let filler = prop::collection::vec(select(filler), 0..6);
+    let choice = prop::collection::vec(any::<u8>().prop_map(|byte| byte & 0x7F), 4..12);
+    prop::collection::vec((any::<Index>(), 0..6_usize, choice, filler), 0..6)
+}
+
+fn text(secrets: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
+    let write = |(secret, way, choice, filler): &Piece| {
+        [
+            filler.clone(),
+            written(&secrets[secret.index(secrets.len())], *way, choice),
+        ]
+        .concat()
+    };
+    pieces.iter().flat_map(write).collect()
+}
+
+fn cuts() -> impl Strategy<Value = Vec<Index>> {
+    prop::collection::vec(any::<Index>(), 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn raw_text_of_two_letters(secrets in secrets(b"ab", 9), text in prop::collection::vec(select(b"ab"), 0..60), cuts in cuts()) {
+        check(&secrets, &text, &cuts);
+    }
+
+    #[test]
+    fn any_way_to_write_self_similar_secrets(secrets in secrets(b"ab", 14), pieces in pieces(b"ab%\\+=u604 "), cuts in cuts()) {
+        check(&secrets, &text(&secrets, &pieces), &cuts);
+    }
+
+    #[test]
+    fn any_way_to_write_awkward_secrets(secrets in secrets(b"%\\\"/+ u60\nAz\0\x7F", 20), pieces in pieces(b"%\\\"/+ u60\nAz\0=\xFF"), cuts in cuts()) {
+        check(&secrets, &text(&secrets, &pieces), &cuts);
+    }
+
+    #[test]
+    fn random_bytes(secrets in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..4), way in 0..5_usize, choice in prop::collection::vec(any::<u8>(), 4), filler in prop::collection::vec(any::<u8>(), 0..40), cuts in cuts()) {
+        let mut text = filler.clone();
+        for secret in &secrets {
+            text.extend(written(secret, way, &choice));
+            text.extend(&filler);
+        }
+        check(&secrets, &text, &cuts);
+    }
+
+    #[test]
+    fn raw_text_is_held_back_exactly_as_long_as_needed(secrets in secrets(b"ab", 6), text in prop::collection::vec(select(b"ab"), 0..40)) {
+        let settled = start(&secrets).push(Channel::Stdout, &text).settled as usize;
+        let goes_on = |tail: &[u8]| secrets.iter().any(|secret| secret.len() > tail.len() && secret.starts_with(tail));
+        let live = (0..=text.len()).find(|&at| goes_on(&text[at..])).unwrap_or(text.len());
+        prop_assert_eq!(settled, live);
+    }
+}
+
+#[test]
+fn the_two_channels_are_apart() {
+    let mut sanitizer = start(&[b"hunter2".to_vec()]);
+    assert_eq!(sanitizer.push(Channel::Stdout, b"xhunt").settled, 1);
+    assert_eq!(sanitizer.push(Channel::Stderr, b"er2").hide, []);
+    let verdict = sanitizer.push(Channel::Stdout, b"er2!");
+    assert_eq!(
+        verdict.hide,
+        [Range {
+            start: 1,
+            end: 8,
+            subject: 0,
+            form: 0
+        }]
+    );
+    assert_eq!(verdict.settled, 9);
+}
+
+#[test]
+fn a_prompt_is_settled_at_once() {
+    let mut sanitizer = start(&[b"correct horse battery".to_vec(), vec![b'N'; 16_384]]);
+    let mut pushed = 0;
+    for prompt in [
+        "Name? ",
+        "Password: ",
+        "> ",
+        "$ ",
+        "[y/N] ",
+        "correct horse battery",
+    ] {
+        pushed += prompt.len() as u64;
+        assert_eq!(
+            sanitizer.push(Channel::Stdout, prompt.as_bytes()).settled,
+            pushed,
+            "{prompt}"
+        );
+    }
+}
+
+#[test]
+fn every_form_of_a_known_value() {
+    let secret = "pa ss/\"w\u{F6}rd\u{1F511}".as_bytes();
+    for (form, text) in [
+        ("raw", "pa ss/\"w\u{F6}rd\u{1F511}"),
+        ("base64", "cGEgc3MvInfDtnJk8J+UkQ=="),
+        ("base64", "cGEgc3MvInfDtnJk8J-UkQ"),
+        ("hex", "70612073732F2277c3b67264F09F9491"),
+        ("percent", "pa%20ss%2F%22w%C3%B6rd%F0%9F%94%91"),
+        ("percent", "pa+ss%2f%22w%c3%b6rd%f0%9f%94%91"),
+        ("json", r#"pa ss\/\"w\u00f6rd\uD83D\udd11"#),
+    ] {
+        let end = text.trim_end_matches('=').len() as u64;
+        let form = FORMS.iter().position(|name| *name == form).unwrap() as u32;
+        let expected = Range {
+            start: 0,
+            end,
+            subject: 0,
+            form,
+        };
+        assert_eq!(run(&[secret.to_vec()], &[text.as_bytes()]), [expected]);
+    }
+}
+
+#[test]
+fn short_secrets_have_no_encoded_forms() {
+    assert_eq!(
+        run(
+            &[b"abcde".to_vec()],
+            &[b"YWJjZGU= 6162636465 %61bcde \\u0061bcde"]
+        ),
+        []
+    );
+}
+
+#[test]
+fn linear_time_whatever_repeats() {
+    let mut needle = vec![b'a'; 16_000];
+    needle.push(b'b');
+    let text = vec![b'a'; 1 << 20];
+    assert_eq!(run(&[needle], &text.chunks(8192).collect::<Vec<_>>()), []);
+}
+
+#[test]
+fn a_secret_of_a_mebibyte() {
+    let secret: Vec<u8> = (0..1_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let text = [b"x", &secret[..], b"y"].concat();
+    let raw = Range {
+        start: 1,
+        end: (1 << 20) + 1,
+        subject: 0,
+        form: 0,
+    };
+    assert_eq!(
+        run(
+            std::slice::from_ref(&secret),
+            &text.chunks(65_536).collect::<Vec<_>>()
+        ),
+        [raw]
+    );
+}
+
+#[test]
+fn an_empty_secret_is_an_error() {
+    let secrets = [
+        Secret {
+            name: "a",
+            value: b"x",
+        },
+        Secret {
+            name: "b",
+            value: b"",
+        },
+    ];
+    assert_eq!(Sanitizer::start(&secrets).err(), Some(StartError::Empty(1)));
+}

@@ -1,0 +1,188 @@
+//! The sanitizer as slow and obvious as can be: the whole stream at once, every secret at every offset.
+
+use default_sanitizer::{FORMS, Range};
+
+const ENCODED_MIN_BYTES: usize = 6;
+
+/// Every occurrence of every secret in every form.
+pub fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
+    let mut all = Vec::new();
+    let percent = unescape(text, percent);
+    let percent_plus = unescape(text, percent_plus);
+    let json = unescape(text, json);
+    for (subject, secret) in secrets.iter().enumerate() {
+        let mut add = |form: &str, (start, end): (usize, usize)| {
+            let form = FORMS.iter().position(|name| *name == form).unwrap() as u32;
+            all.push(Range {
+                start: start as u64,
+                end: end as u64,
+                subject: subject as u32,
+                form,
+            });
+        };
+        for start in 0..text.len() {
+            if text[start..].starts_with(secret) {
+                add("raw", (start, start + secret.len()));
+            }
+        }
+        if secret.len() < ENCODED_MIN_BYTES {
+            continue;
+        }
+        for start in 0..text.len() {
+            for phase in 0..3 {
+                if let Some(len) = digits_len(&text[start..], secret, phase, 6, base64_value) {
+                    add("base64", (start, start + len));
+                }
+            }
+            if let Some(len) = digits_len(&text[start..], secret, 0, 4, hex_value) {
+                add("hex", (start, start + len));
+            }
+        }
+        for (form, decoded) in [
+            ("percent", &percent),
+            ("percent", &percent_plus),
+            ("json", &json),
+        ] {
+            for window in decoded.windows(secret.len()) {
+                let same = window
+                    .iter()
+                    .map(|unit| unit.byte)
+                    .eq(secret.iter().copied());
+                if same && window.iter().any(|unit| unit.escaped) {
+                    add(form, (window[0].start, window[secret.len() - 1].end));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// How many of the digits that `text` begins with hold bits of `secret`, when it is written in digits of `bits` bits and
+/// begins with byte `phase` of a group; none when it is not.
+fn digits_len(
+    text: &[u8],
+    secret: &[u8],
+    phase: usize,
+    bits: usize,
+    value: fn(u8) -> Option<u8>,
+) -> Option<usize> {
+    let first_bit = 8 * phase;
+    let last_bit = first_bit + 8 * secret.len();
+    let first_digit = first_bit / bits;
+    let digits = last_bit.div_ceil(bits) - first_digit;
+    for index in 0..digits {
+        let value = value(*text.get(index)?)?;
+        for bit in 0..bits {
+            let place = (first_digit + index) * bits + bit;
+            if place < first_bit || place >= last_bit {
+                continue;
+            }
+            let place = place - first_bit;
+            let is = value >> (bits - 1 - bit) & 1;
+            if is != secret[place / 8] >> (7 - place % 8) & 1 {
+                return None;
+            }
+        }
+    }
+    Some(digits)
+}
+
+fn base64_value(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    })
+}
+
+fn hex_value(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|value| value as u8)
+}
+
+struct Unit {
+    byte: u8,
+    start: usize,
+    end: usize,
+    escaped: bool,
+}
+
+/// Decodes from left to right; `escape` tells the length of the escape at the beginning of its text, and what it means.
+fn unescape(text: &[u8], escape: fn(&str) -> Option<(usize, Vec<u8>)>) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        // Latin-1, so that any bytes are text: escapes are ASCII.
+        let rest: String = text[start..]
+            .iter()
+            .take(12)
+            .map(|&byte| char::from(byte))
+            .collect();
+        let (len, bytes, escaped) = match escape(&rest) {
+            Some((len, bytes)) => (len, bytes, true),
+            None => (1, vec![text[start]], false),
+        };
+        let end = start + len;
+        units.extend(bytes.into_iter().map(|byte| Unit {
+            byte,
+            start,
+            end,
+            escaped,
+        }));
+        start = end;
+    }
+    units
+}
+
+fn percent(text: &str) -> Option<(usize, Vec<u8>)> {
+    let digits = text.strip_prefix('%')?.get(..2)?;
+    digits
+        .chars()
+        .all(|digit| digit.is_ascii_hexdigit())
+        .then_some(())?;
+    Some((3, vec![u8::from_str_radix(digits, 16).ok()?]))
+}
+
+fn percent_plus(text: &str) -> Option<(usize, Vec<u8>)> {
+    if text.starts_with('+') {
+        Some((1, b" ".to_vec()))
+    } else {
+        percent(text)
+    }
+}
+
+fn json(text: &str) -> Option<(usize, Vec<u8>)> {
+    let meaning = match text.strip_prefix('\\')?.chars().next()? {
+        'n' => "\n",
+        't' => "\t",
+        'b' => "\x08",
+        'f' => "\x0C",
+        'r' => "\r",
+        '"' => "\"",
+        '\\' => "\\",
+        '/' => "/",
+        'u' => return json_unicode(text),
+        _ => return None,
+    };
+    Some((2, meaning.as_bytes().to_vec()))
+}
+
+fn json_unicode(text: &str) -> Option<(usize, Vec<u8>)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        digits
+            .chars()
+            .all(|digit| digit.is_ascii_hexdigit())
+            .then_some(())?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let first = unit(0)?;
+    if let Ok(one) = String::from_utf16(&[first]) {
+        return Some((6, one.into_bytes()));
+    }
+    String::from_utf16(&[first, unit(6)?])
+        .ok()
+        .map(|pair| (12, pair.into_bytes()))
+}

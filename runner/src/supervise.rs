@@ -1,0 +1,507 @@
+//! The calling side: starts the helper program, hands it the plan, passes on the output.
+//!
+//! One loop over poll(2) in the caller's thread. The helper keeps the time limit and kills; this side only steps in
+//! when the helper does not answer any more.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command as Program, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process, kill_process_group};
+use zeroize::Zeroizing;
+
+use crate::cancel::{Cancel, Listener};
+use crate::control::Control;
+use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
+use crate::plan::{Limits, Plan};
+use crate::wait::wait_for;
+use crate::wire::{Command, End, Event, Reason, Request, Status};
+
+/// The helper program's file name.
+const HELPER: &str = "secretctl-runner";
+
+/// Bytes given to the receiver of the output at once, at most.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Bytes an output pipe holds, where the system allows: fewer switches between child and reader.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 256 << 10;
+
+/// How long the helper may be late before it is woken, which does no harm to one that is merely slow.
+const LATE_MAX: Duration = Duration::from_secs(5);
+
+/// How long it may take after that, before it is killed: much longer than it ever needs on a busy machine.
+const WAKE_MAX: Duration = Duration::from_secs(30);
+
+/// How long the helper may take to remove the temporary directory: a million files and more.
+const TIDY_MAX: Duration = Duration::from_secs(60);
+
+/// How long an output pipe may stay open and silent after the last process has ended.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
+
+/// Runs plans, each in a helper process of its own. Cheap to make and to share.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    helper: PathBuf,
+}
+
+/// What the child reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Stdin<'a> {
+    /// Nothing: it is at its end at once.
+    Null,
+    /// This descriptor.
+    Inherit(BorrowedFd<'a>),
+}
+
+impl Runner {
+    /// The helper program that was installed with the running program: in the same directory, or one above for tests
+    /// and examples of a cargo build.
+    ///
+    /// # Errors
+    ///
+    /// [`Stage::Helper`] with [`Cause::NotFound`], or [`Cause::NotTrusted`] if somebody else could have written it.
+    pub fn beside_current_exe() -> Result<Self, StartError> {
+        let program = env::current_exe().map_err(|error| StartError::os(Stage::Helper, error))?;
+        let missing = StartError::new(Stage::Helper, Cause::NotFound);
+        let directory = program.parent().ok_or_else(|| missing.clone())?;
+        let mut places = vec![directory];
+        if directory.ends_with("deps") || directory.ends_with("examples") {
+            places.extend(directory.parent());
+        }
+        let helper = places
+            .into_iter()
+            .map(|place| place.join(HELPER))
+            .find(|path| path.exists())
+            .ok_or(missing)?;
+        check_owner(&helper)?;
+        Ok(Runner { helper })
+    }
+
+    /// The helper program at this path, which the caller vouches for.
+    pub fn at(helper: PathBuf) -> Self {
+        Runner { helper }
+    }
+
+    /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as it comes, in
+    /// order within each channel, in pieces of at most 64 KiB; nothing that was written is lost.
+    ///
+    /// Blocks the calling thread; `cancel` ends it from others.
+    ///
+    /// # Errors
+    ///
+    /// When the program was not started; everything that happens after that is a [`Report`].
+    pub fn run(
+        &self,
+        plan: Plan,
+        stdin: Stdin<'_>,
+        cancel: &Cancel,
+        sink: &mut Sink<'_>,
+    ) -> Result<Report, StartError> {
+        plan.check()?;
+        if cancel.is_cancelled() {
+            return Ok(Report::not_started(Outcome::Cancelled));
+        }
+        let mut run = Run::new(&plan.limits, stdin, cancel.listen().map_err(helper_error)?);
+        let mut helper = Helper::start(&self.helper, plan, stdin)?;
+        while !run.is_over(&helper) {
+            run.turn(&mut helper, sink)?;
+        }
+        helper.reap();
+        run.report()
+    }
+}
+
+fn helper_error(error: io::Error) -> StartError {
+    StartError::os(Stage::Helper, error)
+}
+
+/// The file must be ours or root's, and nobody else's to change. Write permission for our own group is accepted: it is
+/// what umask 002 gives, and it holds for the running program as well.
+fn check_owner(helper: &Path) -> Result<(), StartError> {
+    let file = fs::metadata(helper).map_err(helper_error)?;
+    let owned = file.uid() == 0 || file.uid() == geteuid().as_raw();
+    let others_write = file.mode() & 0o002 != 0;
+    let group_writes = file.mode() & 0o020 != 0 && file.gid() != getegid().as_raw();
+    if file.is_file() && owned && !others_write && !group_writes {
+        Ok(())
+    } else {
+        Err(StartError::new(Stage::Helper, Cause::NotTrusted))
+    }
+}
+
+/// Where the temporary directory may be made: in memory if possible. The helper checks what they are.
+fn bases() -> Vec<PathBuf> {
+    let named = |name| env::var_os(name).map(PathBuf::from);
+    [
+        named("XDG_RUNTIME_DIR"),
+        Some("/dev/shm".into()),
+        named("TMPDIR"),
+        Some("/tmp".into()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The helper process and the three descriptors that connect it with us.
+struct Helper {
+    process: Child,
+    control: Control<UnixStream>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    reaped: bool,
+}
+
+impl Helper {
+    /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than it can do.
+    fn start(path: &Path, plan: Plan, stdin: Stdin<'_>) -> Result<Self, StartError> {
+        let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
+        ours.set_nonblocking(true).map_err(helper_error)?;
+        let mut control = Control::new(ours);
+        let request = Request {
+            plan,
+            bases: bases(),
+            stdin: matches!(stdin, Stdin::Inherit(_)),
+        };
+        let queued = control.queue(&Command::Start(request));
+        queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
+        let mut process = Program::new(path)
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
+                _ => helper_error(error),
+            })?;
+        let stdout = process.stdout.take();
+        let stderr = process.stderr.take();
+        let helper = Helper {
+            process,
+            control,
+            stdout,
+            stderr,
+            reaped: false,
+        };
+        prepare_pipe(helper.stdout.as_ref()).map_err(helper_error)?;
+        prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
+        Ok(helper)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.process), signal);
+    }
+
+    fn reap(&mut self) {
+        self.reaped = self.process.wait().is_ok();
+    }
+}
+
+impl Drop for Helper {
+    /// On the ways out that are not the end of the run (the receiver of the output panicked): the end of the socket
+    /// makes the helper end the run, and it is waited for.
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        let _ = shutdown(self.control.socket(), Shutdown::Write);
+        self.stdout = None;
+        self.stderr = None;
+        let give_up = Instant::now() + WAKE_MAX;
+        while self.control.is_open() && Instant::now() < give_up {
+            let _ = wait_for(
+                [Some((self.control.socket(), PollFlags::IN))],
+                Some(give_up),
+            );
+            if self.control.fill().is_err() {
+                break;
+            }
+        }
+        if self.control.is_open() {
+            self.signal(Signal::KILL);
+        }
+        self.reap();
+    }
+}
+
+fn prepare_pipe<P: AsFd>(pipe: Option<P>) -> io::Result<()> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    #[cfg(target_os = "linux")]
+    // Refused when the user has many large pipes already; the default size works as well.
+    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+    Ok(fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?)
+}
+
+/// What is known about the run so far.
+struct Run<'a> {
+    listener: Listener,
+    /// To be sent with the plan.
+    stdin: Option<BorrowedFd<'a>>,
+    buffer: Zeroizing<Vec<u8>>,
+    grace: Duration,
+    /// When the helper should long have answered; none if the plan has no limit.
+    overdue: Option<Instant>,
+    /// The helper did not answer in time and was woken.
+    woken: bool,
+    stopped: bool,
+    cancelled: bool,
+    started: Option<(i32, Enforcement)>,
+    failed: Option<StartError>,
+    ended: Option<End>,
+    left_behind: Option<PathBuf>,
+    /// Since when nothing was heard, once the helper is gone.
+    silent_since: Option<Instant>,
+    pipe_held: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(limits: &Limits, stdin: Stdin<'a>, listener: Listener) -> Self {
+        let patience = limits
+            .timeout
+            .saturating_add(limits.grace)
+            .saturating_add(LATE_MAX);
+        Run {
+            listener,
+            stdin: match stdin {
+                Stdin::Null => None,
+                Stdin::Inherit(descriptor) => Some(descriptor),
+            },
+            buffer: Zeroizing::new(vec![0; CHUNK_BYTES]),
+            grace: limits.grace,
+            overdue: Instant::now().checked_add(patience),
+            woken: false,
+            stopped: false,
+            cancelled: false,
+            started: None,
+            failed: None,
+            ended: None,
+            left_behind: None,
+            silent_since: None,
+            pipe_held: false,
+        }
+    }
+
+    fn is_over(&self, helper: &Helper) -> bool {
+        let drained = helper.stdout.is_none() && helper.stderr.is_none();
+        !helper.control.is_open() && (drained || self.pipe_held)
+    }
+
+    /// Waits until there is something to do, and does it.
+    fn turn(&mut self, helper: &mut Helper, sink: &mut Sink<'_>) -> Result<(), StartError> {
+        let [stdout, stderr, control, listener] = self.wait(helper).map_err(helper_error)?;
+        if stdout {
+            self.pass_on(Channel::Stdout, helper, sink)
+                .map_err(helper_error)?;
+        }
+        if stderr {
+            self.pass_on(Channel::Stderr, helper, sink)
+                .map_err(helper_error)?;
+        }
+        if listener {
+            self.listen(helper).map_err(helper_error)?;
+        }
+        helper
+            .control
+            .flush(&mut self.stdin)
+            .map_err(helper_error)?;
+        if control {
+            self.hear(helper)?;
+        }
+        self.keep_time(helper, stdout || stderr);
+        Ok(())
+    }
+
+    fn wait(&self, helper: &Helper) -> io::Result<[bool; 4]> {
+        let control = &helper.control;
+        let mut wanted = PollFlags::IN;
+        wanted.set(PollFlags::OUT, control.has_leaving());
+        let watched = [
+            helper
+                .stdout
+                .as_ref()
+                .map(|pipe| (pipe.as_fd(), PollFlags::IN)),
+            helper
+                .stderr
+                .as_ref()
+                .map(|pipe| (pipe.as_fd(), PollFlags::IN)),
+            control.is_open().then(|| (control.socket(), wanted)),
+            (!self.cancelled).then(|| (self.listener.reader.as_fd(), PollFlags::IN)),
+        ];
+        let until = match self.silent_since {
+            Some(since) => Some(since + SILENCE_MAX),
+            None => self.overdue,
+        };
+        wait_for(watched, until)
+    }
+
+    /// Reads a channel once. After a stop the rest is read and dropped, so that nobody waits for us.
+    fn pass_on(
+        &mut self,
+        channel: Channel,
+        helper: &mut Helper,
+        sink: &mut Sink<'_>,
+    ) -> io::Result<()> {
+        let read = match channel {
+            Channel::Stdout => read_once(&mut helper.stdout, &mut self.buffer)?,
+            Channel::Stderr => read_once(&mut helper.stderr, &mut self.buffer)?,
+        };
+        if read > 0 && !self.stopped && sink(channel, &self.buffer[..read]).is_break() {
+            self.stopped = true;
+            self.ask_to_end(helper);
+        }
+        Ok(())
+    }
+
+    /// Passes on signals, and the cancel.
+    fn listen(&mut self, helper: &mut Helper) -> io::Result<()> {
+        let mut numbers = [0; 16];
+        let count = self.listener.reader.read(&mut numbers)?;
+        for &number in &numbers[..count] {
+            // A message of a few bytes is never too long.
+            let _ = helper.control.queue(&Command::Signal(number.into()));
+        }
+        if count == 0 {
+            self.cancelled = true;
+            self.ask_to_end(helper);
+        }
+        Ok(())
+    }
+
+    fn ask_to_end(&mut self, helper: &mut Helper) {
+        let _ = helper.control.queue(&Command::Cancel);
+        let patience = Instant::now().checked_add(self.grace.saturating_add(LATE_MAX));
+        self.overdue = [self.overdue, patience].into_iter().flatten().min();
+    }
+
+    /// Takes in what the helper says.
+    fn hear(&mut self, helper: &mut Helper) -> Result<(), StartError> {
+        helper.control.fill().map_err(helper_error)?;
+        let malformed = |_| StartError::new(Stage::Helper, Cause::Malformed);
+        while let Some(event) = helper.control.next().map_err(malformed)? {
+            match event {
+                Event::Started {
+                    leader,
+                    enforcement,
+                } => self.started = Some((leader, enforcement)),
+                Event::Failed(error) => self.failed = Some(error),
+                Event::Ended(end) => self.ended = Some(end),
+                Event::Cleaned { left_behind } => self.left_behind = left_behind,
+            }
+            if self.ended.is_some() || self.failed.is_some() {
+                // From here on it only tidies up.
+                self.overdue = Some(Instant::now() + TIDY_MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps in where the helper should have.
+    fn keep_time(&mut self, helper: &mut Helper, heard: bool) {
+        let now = Instant::now();
+        if !helper.control.is_open() {
+            if self.silent_since.is_none() && self.ended.is_none() {
+                self.kill_leader();
+            }
+            match self.silent_since {
+                Some(since) if !heard => self.pipe_held = now >= since + SILENCE_MAX,
+                _ => self.silent_since = Some(now),
+            }
+        } else if self.overdue.is_some_and(|overdue| now >= overdue) {
+            if self.woken {
+                self.kill_leader();
+                helper.signal(Signal::KILL);
+                self.overdue = None;
+            } else {
+                // The program may have stopped it, being of the same user.
+                helper.signal(Signal::CONT);
+                self.woken = true;
+                self.overdue = Some(now + WAKE_MAX);
+            }
+        }
+    }
+
+    /// Without a helper that could do it better.
+    fn kill_leader(&self) {
+        if let Some(leader) = self
+            .started
+            .as_ref()
+            .and_then(|(leader, _)| Pid::from_raw(*leader))
+        {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+
+    fn report(self) -> Result<Report, StartError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let Some((_, enforcement)) = self.started else {
+            return Err(StartError::new(Stage::Helper, Cause::Died));
+        };
+        let outcome = match &self.ended {
+            _ if self.stopped => Outcome::Stopped,
+            Some(End {
+                reason: Reason::Deadline,
+                ..
+            }) => Outcome::TimedOut,
+            Some(End {
+                reason: Reason::Cancel,
+                ..
+            }) => Outcome::Cancelled,
+            Some(End {
+                status: Status::Exited(code),
+                ..
+            }) => Outcome::Exited { code: *code },
+            Some(End {
+                status: Status::Signaled(signal),
+                ..
+            }) => Outcome::Signaled { signal: *signal },
+            Some(End {
+                status: Status::Unknown,
+                ..
+            }) => Outcome::Lost,
+            None if self.cancelled => Outcome::Cancelled,
+            None if self.woken => Outcome::TimedOut,
+            None => Outcome::Lost,
+        };
+        let end = self.ended.as_ref();
+        Ok(Report {
+            outcome,
+            duration: end.map_or(Duration::ZERO, |end| end.duration),
+            enforcement,
+            leaked: end.is_some_and(|end| end.leaked),
+            survivors: self.pipe_held || end.is_none_or(|end| end.survivors),
+            left_behind: self.left_behind,
+        })
+    }
+}
+
+/// Reads what is there; at the end of the stream there is no pipe any more.
+fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> io::Result<usize> {
+    let Some(reader) = pipe else { return Ok(0) };
+    match reader.read(buffer) {
+        Ok(0) => *pipe = None,
+        Ok(count) => return Ok(count),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(0)
+}

@@ -1,0 +1,89 @@
+//! The same names where there is no runner yet: every start is refused, and says why.
+#![forbid(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use crate::outcome::{Cause, Report, Sink, Stage, StartError};
+use crate::plan::Plan;
+
+const REFUSAL: StartError = StartError {
+    stage: Stage::Platform,
+    cause: Cause::Unsupported,
+};
+
+/// Runs nothing on this platform.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    _never_made: (),
+}
+
+/// What the child reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Stdin<'a> {
+    /// Nothing: it is at its end at once.
+    Null,
+    #[doc(hidden)]
+    Never(PhantomData<&'a ()>),
+}
+
+impl Runner {
+    /// # Errors
+    ///
+    /// Always [`Cause::Unsupported`].
+    pub fn beside_current_exe() -> Result<Self, StartError> {
+        Err(REFUSAL)
+    }
+
+    /// A runner that refuses.
+    pub fn at(_helper: PathBuf) -> Self {
+        Runner { _never_made: () }
+    }
+
+    /// # Errors
+    ///
+    /// Always [`Cause::Unsupported`].
+    pub fn run(
+        &self,
+        _: Plan,
+        _: Stdin<'_>,
+        _: &Cancel,
+        _: &mut Sink<'_>,
+    ) -> Result<Report, StartError> {
+        Err(REFUSAL)
+    }
+}
+
+/// A handle that has nothing to end.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    _nothing: (),
+}
+
+impl Cancel {
+    /// A handle that has not been used.
+    pub fn new() -> Self {
+        Cancel::default()
+    }
+
+    /// Does nothing.
+    pub fn cancel(&self) {}
+
+    /// Never.
+    pub fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// Does nothing.
+    pub fn signal(&self, _number: i32) {}
+}
+
+/// The helper program.
+pub mod jail {
+    use std::process::ExitCode;
+
+    /// Fails.
+    pub fn main() -> ExitCode {
+        ExitCode::FAILURE
+    }
+}

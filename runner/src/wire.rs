@@ -1,0 +1,531 @@
+//! The bytes between the two processes: every value with its length, integers little-endian.
+//!
+//! Reading is a total function: any input gives a value or [`Malformed`], and nothing is allocated for more than the
+//! input holds. Buffers are wiped, also those they outgrow, since plans hold secrets.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::outcome::{Cause, Enforcement, Layer, Stage, StartError};
+use crate::plan::{FileId, Home, Limits, Plan, Variable, WorkingDirectory};
+
+/// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual stack limit, so
+/// that it is the kernel who refuses, with its own word for it.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// The bytes are not what this version writes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// What the caller tells the helper. `Start` comes first and once.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(crate) enum Command {
+    Start(Request),
+    Signal(i32),
+    Cancel,
+}
+
+pub(crate) struct Request {
+    pub(crate) plan: Plan,
+    /// Where the temporary directory may be made, best first. The helper's own environment is empty.
+    pub(crate) bases: Vec<PathBuf>,
+    /// Whether a descriptor for the child's standard input comes along.
+    pub(crate) stdin: bool,
+}
+
+/// What the helper tells the caller: `Started` when there is a process, before it may become the program; then `Failed`
+/// or `Ended`; `Failed` may also come at first. After either of them `Cleaned`.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Event {
+    Started {
+        leader: i32,
+        enforcement: Enforcement,
+    },
+    Failed(StartError),
+    Ended(End),
+    Cleaned {
+        left_behind: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    pub(crate) status: Status,
+    pub(crate) duration: Duration,
+    pub(crate) leaked: bool,
+    pub(crate) survivors: bool,
+}
+
+/// Who ended the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reason {
+    Leader,
+    Deadline,
+    Cancel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Status {
+    Exited(i32),
+    Signaled(i32),
+    /// It could not be ended.
+    Unknown,
+}
+
+/// Bytes to be sent; wiped on drop and when they outgrow their place.
+pub(crate) struct Writer {
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Writer {
+    /// The value with its length in front, ready to be sent.
+    pub(crate) fn message(value: &impl Wire) -> Result<Zeroizing<Vec<u8>>, Malformed> {
+        let mut writer = Writer {
+            bytes: Zeroizing::new(Vec::with_capacity(4096)),
+        };
+        writer.put(&[0; 4]);
+        value.put(&mut writer);
+        let length = writer.bytes.len() - 4;
+        if length > MESSAGE_BYTES_MAX {
+            return Err(Malformed);
+        }
+        let length = u32::try_from(length).map_err(|_| Malformed)?;
+        writer.bytes[..4].copy_from_slice(&length.to_le_bytes());
+        Ok(writer.bytes)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        append(&mut self.bytes, bytes);
+    }
+}
+
+/// Appends without leaving a copy behind in memory that `Vec` gave back.
+fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let needed = buffer.len() + bytes.len();
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(bytes);
+}
+
+/// Cuts a stream of bytes into messages.
+#[derive(Default)]
+pub(crate) struct Messages {
+    buffer: Zeroizing<Vec<u8>>,
+}
+
+impl Messages {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        append(&mut self.buffer, bytes);
+    }
+
+    /// The next whole message, if it has arrived.
+    pub(crate) fn next<T: Wire>(&mut self) -> Result<Option<T>, Malformed> {
+        let Some((length, rest)) = self.buffer.split_first_chunk() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Malformed)?;
+        if length > MESSAGE_BYTES_MAX {
+            return Err(Malformed);
+        }
+        let Some((message, rest)) = rest.split_at_checked(length) else {
+            return Ok(None);
+        };
+        let mut reader = Reader { bytes: message };
+        let value = T::take(&mut reader)?;
+        if !reader.bytes.is_empty() {
+            return Err(Malformed);
+        }
+        self.buffer = Zeroizing::new(rest.to_vec());
+        Ok(Some(value))
+    }
+}
+
+/// Bytes that were received and not yet read.
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.bytes.split_at_checked(count).ok_or(Malformed)?;
+        self.bytes = rest;
+        Ok(head)
+    }
+}
+
+/// A value with one form as bytes.
+pub(crate) trait Wire: Sized {
+    fn put(&self, to: &mut Writer);
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed>;
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl Wire for $integer {
+            fn put(&self, to: &mut Writer) {
+                to.put(&self.to_le_bytes());
+            }
+            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+                let bytes = from.take(size_of::<$integer>())?;
+                Ok(<$integer>::from_le_bytes(bytes.try_into().map_err(|_| Malformed)?))
+            }
+        }
+    )*};
+}
+
+integers!(u8, u32, u64, i32);
+
+/// A struct is its fields in the order given here.
+macro_rules! structs {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        impl Wire for $name {
+            fn put(&self, to: &mut Writer) {
+                $(self.$field.put(to);)*
+            }
+            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+                Ok($name { $($field: Wire::take(from)?),* })
+            }
+        }
+    )*};
+}
+
+structs! {
+    Plan { program, expect, argv, environment, home, working_directory, limits }
+    FileId { dev, ino }
+    Variable { name, value }
+    Limits { timeout, grace, processes, open_files, file_size_bytes }
+    Request { plan, bases, stdin }
+    Enforcement { layers }
+    Layer { name, enforced, detail }
+    StartError { stage, cause }
+    End { reason, status, duration, leaked, survivors }
+}
+
+/// An enum is the number given here, then its fields.
+macro_rules! enums {
+    ($($name:ident { $($tag:literal => $variant:ident $(($($part:ident),*))? $({$($field:ident),*})?,)* })*) => {$(
+        impl Wire for $name {
+            fn put(&self, to: &mut Writer) {
+                match self {
+                    $($name::$variant $(($($part),*))? $({$($field),*})? => {
+                        to.put(&[$tag]);
+                        $($($part.put(to);)*)?
+                        $($($field.put(to);)*)?
+                    })*
+                }
+            }
+            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+                Ok(match u8::take(from)? {
+                    $($tag => {
+                        $($(let $part = Wire::take(from)?;)*)?
+                        $($(let $field = Wire::take(from)?;)*)?
+                        $name::$variant $(($($part),*))? $({$($field),*})?
+                    })*
+                    _ => return Err(Malformed),
+                })
+            }
+        }
+    )*};
+}
+
+enums! {
+    Command { 1 => Start(request), 2 => Signal(number), 3 => Cancel, }
+    Event {
+        1 => Started { leader, enforcement },
+        2 => Failed(error),
+        3 => Ended(end),
+        4 => Cleaned { left_behind },
+    }
+    Reason { 1 => Leader, 2 => Deadline, 3 => Cancel, }
+    Status { 1 => Exited(code), 2 => Signaled(signal), 3 => Unknown, }
+    Home { 1 => Temporary, 2 => Unchanged, }
+    WorkingDirectory { 1 => Temporary, 2 => At(path), }
+    Stage {
+        1 => Platform, 2 => Helper, 3 => Plan, 4 => Directory, 5 => Process, 6 => Session, 7 => Limits,
+        8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program,
+    }
+    Cause {
+        1 => Unsupported, 2 => NotFound, 3 => NotTrusted, 4 => Died, 5 => Malformed, 6 => TooLarge,
+        7 => RelativePath, 8 => NoArguments, 9 => ContainsNul, 10 => VariableName,
+        11 => VariableRepeated(name), 12 => VariableTooLong(name), 13 => NotExecutable,
+        14 => NoInterpreter, 15 => UnknownFormat, 16 => TooLong, 17 => Replaced, 18 => Os(errno),
+    }
+}
+
+impl Wire for bool {
+    fn put(&self, to: &mut Writer) {
+        to.put(&[u8::from(*self)]);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match u8::take(from)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl Wire for Duration {
+    /// Nanoseconds; what is longer than 584 years becomes that.
+    fn put(&self, to: &mut Writer) {
+        u64::try_from(self.as_nanos()).unwrap_or(u64::MAX).put(to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Duration::from_nanos(u64::take(from)?))
+    }
+}
+
+fn put_bytes(bytes: &[u8], to: &mut Writer) {
+    // A longer one makes the whole message too long, so its length is never read.
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).put(to);
+    to.put(bytes);
+}
+
+fn take_bytes<'a>(from: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+    let length = usize::try_from(u32::take(from)?).map_err(|_| Malformed)?;
+    from.take(length)
+}
+
+impl Wire for Zeroizing<Vec<u8>> {
+    fn put(&self, to: &mut Writer) {
+        put_bytes(self, to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Zeroizing::new(take_bytes(from)?.to_vec()))
+    }
+}
+
+impl Wire for OsString {
+    fn put(&self, to: &mut Writer) {
+        put_bytes(self.as_bytes(), to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(OsString::from_vec(take_bytes(from)?.to_vec()))
+    }
+}
+
+impl Wire for PathBuf {
+    fn put(&self, to: &mut Writer) {
+        put_bytes(self.as_os_str().as_bytes(), to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        OsString::take(from).map(PathBuf::from)
+    }
+}
+
+impl Wire for String {
+    fn put(&self, to: &mut Writer) {
+        put_bytes(self.as_bytes(), to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        String::from_utf8(take_bytes(from)?.to_vec()).map_err(|_| Malformed)
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, to: &mut Writer) {
+        self.is_some().put(to);
+        if let Some(value) = self {
+            value.put(to);
+        }
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(if bool::take(from)? {
+            Some(T::take(from)?)
+        } else {
+            None
+        })
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn put(&self, to: &mut Writer) {
+        u32::try_from(self.len()).unwrap_or(u32::MAX).put(to);
+        self.iter().for_each(|item| item.put(to));
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        // Not `with_capacity`: the count is only believed as far as there are bytes.
+        (0..u32::take(from)?).map(|_| T::take(from)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    type Bytes = Vec<u8>;
+
+    /// What a plan is made of: a plan itself cannot be printed.
+    #[derive(Debug, Clone)]
+    struct Parts {
+        program: Bytes,
+        expect: Option<(u64, u64)>,
+        argv: Vec<Bytes>,
+        environment: Vec<(Bytes, Bytes)>,
+        home: bool,
+        directory: Option<Bytes>,
+        timeout: u64,
+        limits: (u32, u32, Option<u64>),
+    }
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..40)
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        let limits = any::<(u64, (u32, u32, Option<u64>))>();
+        let lists = (vec(bytes(), 0..5), vec((bytes(), bytes()), 0..5));
+        let places = (bytes(), any::<bool>(), proptest::option::of(bytes()));
+        (places, any::<Option<(u64, u64)>>(), lists, limits).prop_map(
+            |((program, home, directory), expect, (argv, environment), (timeout, limits))| Parts {
+                program,
+                expect,
+                argv,
+                environment,
+                home,
+                directory,
+                timeout,
+                limits,
+            },
+        )
+    }
+
+    fn plan(parts: Parts) -> Plan {
+        let (processes, open_files, file_size_bytes) = parts.limits;
+        let timeout = Duration::from_nanos(parts.timeout);
+        let variable = |(name, value)| Variable::new(OsString::from_vec(name), value);
+        Plan {
+            program: OsString::from_vec(parts.program).into(),
+            expect: parts.expect.map(|(dev, ino)| FileId { dev, ino }),
+            argv: parts.argv.into_iter().map(OsString::from_vec).collect(),
+            environment: parts.environment.into_iter().map(variable).collect(),
+            home: if parts.home {
+                Home::Temporary
+            } else {
+                Home::Unchanged
+            },
+            working_directory: match parts.directory {
+                Some(path) => WorkingDirectory::At(OsString::from_vec(path).into()),
+                None => WorkingDirectory::Temporary,
+            },
+            limits: Limits {
+                timeout,
+                grace: timeout / 2,
+                processes,
+                open_files,
+                file_size_bytes,
+            },
+        }
+    }
+
+    /// What was read is what was sent if it is sent as the same bytes: a plan cannot be compared either.
+    fn round_trip<T: Wire>(value: &T) {
+        let sent = Writer::message(value).unwrap();
+        let mut messages = Messages::default();
+        messages.push(&sent);
+        let received: T = messages.next().unwrap().unwrap();
+        assert!(sent == Writer::message(&received).unwrap());
+        assert!(messages.next::<T>().unwrap().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn plans_arrive_as_they_were_sent(parts in parts(), bases in vec(bytes(), 0..3), stdin: bool) {
+            let bases = bases.into_iter().map(|path| OsString::from_vec(path).into()).collect();
+            round_trip(&Command::Start(Request { plan: plan(parts), bases, stdin }));
+        }
+
+        #[test]
+        fn any_bytes_are_a_value_or_malformed(bytes in vec(any::<u8>(), 0..200), tag in 0..6u8) {
+            let mut messages = Messages::default();
+            messages.push(&u32::try_from(bytes.len() + 1).unwrap().to_le_bytes());
+            messages.push(&[tag]);
+            messages.push(&bytes);
+            let _ = messages.next::<Command>();
+            let mut messages = Messages::default();
+            messages.push(&bytes);
+            let _ = messages.next::<Event>();
+        }
+
+        #[test]
+        fn a_message_counts_only_when_it_is_whole(parts in parts(), cut in any::<prop::sample::Index>()) {
+            let sent = Writer::message(&plan(parts)).unwrap();
+            let cut = cut.index(sent.len());
+            let mut messages = Messages::default();
+            messages.push(&sent[..cut]);
+            assert!(messages.next::<Plan>().unwrap().is_none());
+            messages.push(&sent[cut..]);
+            assert!(messages.next::<Plan>().unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn every_event_arrives_as_it_was_sent() {
+        let layer = Layer {
+            name: "kill".into(),
+            enforced: true,
+            detail: "subreaper".into(),
+        };
+        let end = End {
+            reason: Reason::Deadline,
+            status: Status::Signaled(9),
+            duration: Duration::from_millis(3),
+            leaked: true,
+            survivors: false,
+        };
+        let error = StartError {
+            stage: Stage::Program,
+            cause: Cause::VariableTooLong("NAME".into()),
+        };
+        for event in [
+            Event::Started {
+                leader: 42,
+                enforcement: Enforcement {
+                    layers: vec![layer],
+                },
+            },
+            Event::Failed(error),
+            Event::Ended(end),
+            Event::Cleaned {
+                left_behind: Some("/tmp/left".into()),
+            },
+        ] {
+            let mut messages = Messages::default();
+            messages.push(&Writer::message(&event).unwrap());
+            assert_eq!(messages.next(), Ok(Some(event)));
+        }
+    }
+
+    #[test]
+    fn lengths_beyond_the_limit_and_the_input_are_malformed() {
+        let next = |bytes: &[u8]| {
+            let mut messages = Messages::default();
+            messages.push(bytes);
+            messages.next::<Vec<u8>>().map(|found| found.is_some())
+        };
+        let beyond = u32::try_from(MESSAGE_BYTES_MAX + 1).unwrap();
+        assert_eq!(next(&beyond.to_le_bytes()), Err(Malformed));
+        // A list of four thousand million items in four bytes.
+        assert_eq!(next(&[4, 0, 0, 0, 255, 255, 255, 255]), Err(Malformed));
+        // A byte too many.
+        assert_eq!(next(&[5, 0, 0, 0, 0, 0, 0, 0, 7]), Err(Malformed));
+        assert_eq!(next(&[4, 0, 0, 0, 0, 0, 0, 0]), Ok(true));
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_not_sent() {
+        let long = Zeroizing::new(vec![0; MESSAGE_BYTES_MAX - 3]);
+        assert!(Writer::message(&long).is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! The whole log compared with what the keys say it must be.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::chain::{self, Hash, Head, Row, stored_hash};
+use super::{AuditError, Keys, Log};
+
+/// Most problems that a report names. The rest is counted by nobody: the log is broken.
+pub const PROBLEMS_MAX: usize = 20;
+
+/// What is wrong with the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The record is not as it was written.
+    #[error("record {sequence} (id {id}) was changed or forged")]
+    Changed {
+        /// Where it stands.
+        sequence: i64,
+        /// Its ULID, as found.
+        id: String,
+    },
+    /// The record is genuine, but stands in another's place.
+    #[error("record {sequence} (id {id}) was moved; its place is {origin}")]
+    Moved {
+        /// Where it stands.
+        sequence: i64,
+        /// Its ULID.
+        id: String,
+        /// Where it was written.
+        origin: i64,
+    },
+    /// The record is genuine, but does not follow the one before it.
+    #[error("record {sequence} (id {id}) does not follow the record before it")]
+    Unlinked {
+        /// Where it stands.
+        sequence: i64,
+        /// Its ULID.
+        id: String,
+    },
+    /// Records are missing between others.
+    #[error("records {first} to {last} were removed")]
+    Removed {
+        /// The first that is missing.
+        first: i64,
+        /// The last that is missing.
+        last: i64,
+    },
+    /// The newest records are missing.
+    #[error("the log was cut off: records {first} to {last} were removed from its end")]
+    CutOff {
+        /// The first that is missing.
+        first: i64,
+        /// The last that is missing.
+        last: i64,
+    },
+    /// A record stands where the head says there is none: it was added, or the head was set back.
+    #[error("record {sequence} (id {id}) stands outside of the log, which has records 1 to {last}")]
+    Outside {
+        /// Where it stands.
+        sequence: i64,
+        /// Its ULID, as found.
+        id: String,
+        /// The last record by the head.
+        last: i64,
+    },
+    /// The head does not belong to the last record.
+    #[error("the head of the log does not belong to its last record, {sequence}")]
+    OtherHead {
+        /// The last record.
+        sequence: i64,
+    },
+    /// The head is missing, so records may be missing from the end.
+    #[error("the head of the log was removed")]
+    NoHead,
+    /// The head is not as it was written, so records may be missing from the end.
+    #[error("the head of the log was changed or forged")]
+    ForgedHead,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How many records were read.
+    pub records: u64,
+    /// What is wrong, at most [`PROBLEMS_MAX`] findings, in the order of the records.
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    /// Whether the log is as it was written, and whole.
+    pub fn is_intact(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl Log {
+    /// Reads every record and says what is wrong.
+    ///
+    /// # Errors
+    /// [`AuditError::Database`] if the records cannot be read at all. What was tampered with is in the report.
+    pub fn verify(&self, connection: &Connection) -> Result<Report, AuditError> {
+        // One snapshot for head and records, while other processes append.
+        let snapshot = connection
+            .is_autocommit()
+            .then(|| connection.unchecked_transaction())
+            .transpose()?;
+        let (head, head_problem) = match Head::read(connection, &self.keys) {
+            Ok(head) => (Some(head), None),
+            Err(AuditError::NoHead) => (None, Some(Problem::NoHead)),
+            Err(AuditError::ForgedHead) => (None, Some(Problem::ForgedHead)),
+            Err(error) => return Err(error),
+        };
+        let mut walk = Walk::new(&self.keys, head);
+        let mut statement = connection.prepare(&format!(
+            "SELECT {} FROM audit_log ORDER BY sequence",
+            chain::COLUMNS
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()?
+            && !walk.is_full()
+        {
+            walk.visit(row)?;
+        }
+        walk.end();
+        walk.problems.extend(head_problem);
+        name_moved(connection, &self.keys, &mut walk.problems)?;
+        drop(snapshot);
+        Ok(Report {
+            records: walk.records,
+            problems: walk.problems,
+        })
+    }
+}
+
+/// What is known between two records.
+struct Walk<'k> {
+    keys: &'k Keys,
+    head: Option<Head>,
+    records: u64,
+    /// The record before: its number, and its hash if it is authentic.
+    last: i64,
+    last_hash: Option<Hash>,
+    problems: Vec<Problem>,
+}
+
+impl<'k> Walk<'k> {
+    fn new(keys: &'k Keys, head: Option<Head>) -> Self {
+        let Head { sequence, hash } = Head::EMPTY;
+        Self {
+            keys,
+            head,
+            records: 0,
+            last: sequence,
+            last_hash: Some(hash),
+            problems: Vec::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
+    }
+
+    fn visit(&mut self, row: &rusqlite::Row) -> Result<(), AuditError> {
+        self.records += 1;
+        let sequence: i64 = row.get(0)?;
+        let id = || {
+            row.get_ref(1)
+                .ok()
+                .and_then(|id| id.as_bytes().ok())
+                .unwrap_or_default()
+        };
+        let id = || String::from_utf8_lossy(id()).into_owned();
+        if let Some(last) = self
+            .head
+            .map(|head| head.sequence)
+            .filter(|last| !(1..=*last).contains(&sequence))
+        {
+            self.problems.push(Problem::Outside {
+                sequence,
+                id: id(),
+                last,
+            });
+            return Ok(());
+        }
+        if sequence > self.last + 1 {
+            self.problems.push(Problem::Removed {
+                first: self.last + 1,
+                last: sequence - 1,
+            });
+            self.last_hash = None;
+        }
+        let hash = self.authentic_hash(row);
+        match hash {
+            None => self.problems.push(Problem::Changed { sequence, id: id() }),
+            Some((_, prev)) if self.last_hash.is_some_and(|last| last != prev) => {
+                self.problems.push(Problem::Unlinked { sequence, id: id() });
+            }
+            Some(_) => {}
+        }
+        self.last = sequence;
+        self.last_hash = hash.map(|(hash, _)| hash);
+        Ok(())
+    }
+
+    /// The record's hash and that of the record before it, if the record is as it was written.
+    fn authentic_hash(&self, row: &rusqlite::Row) -> Option<(Hash, Hash)> {
+        let (record, hash) = (Row::read(row).ok()?, stored_hash(row).ok()?);
+        record.is_authentic(self.keys, hash).then_some(())?;
+        Some((hash.try_into().ok()?, record.prev_hash.try_into().ok()?))
+    }
+
+    fn end(&mut self) {
+        let Some(head) = self.head.filter(|_| !self.is_full()) else {
+            return;
+        };
+        if self.last < head.sequence {
+            self.problems.push(Problem::CutOff {
+                first: self.last + 1,
+                last: head.sequence,
+            });
+        } else if self.last_hash.is_some_and(|last| last != head.hash) {
+            self.problems.push(Problem::OtherHead {
+                sequence: self.last,
+            });
+        }
+    }
+}
+
+/// Says of each changed record whether it is a genuine one from the place of another that is wrong or missing.
+fn name_moved(
+    connection: &Connection,
+    keys: &Keys,
+    problems: &mut [Problem],
+) -> Result<(), AuditError> {
+    let places: Vec<i64> = problems
+        .iter()
+        .flat_map(|problem| match problem {
+            Problem::Changed { sequence, .. } => vec![*sequence],
+            Problem::Removed { first, last } | Problem::CutOff { first, last } => {
+                vec![*first, *last]
+            }
+            _ => vec![],
+        })
+        .collect();
+    for problem in problems {
+        let (Problem::Changed { sequence, id } | Problem::Outside { sequence, id, .. }) = problem
+        else {
+            continue;
+        };
+        if let Some(origin) = origin_of(connection, keys, *sequence, &places)? {
+            *problem = Problem::Moved {
+                sequence: *sequence,
+                id: std::mem::take(id),
+                origin,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn origin_of(
+    connection: &Connection,
+    keys: &Keys,
+    sequence: i64,
+    places: &[i64],
+) -> Result<Option<i64>, AuditError> {
+    let query = format!(
+        "SELECT {} FROM audit_log WHERE sequence = ?1",
+        chain::COLUMNS
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let origin = statement.query_row([sequence], |row| {
+        let (mut record, hash) = (Row::read(row)?, stored_hash(row)?);
+        let is_origin = |place: &i64| {
+            record.sequence = *place;
+            record.is_authentic(keys, hash)
+        };
+        Ok(places.iter().copied().find(is_origin))
+    });
+    // A record that cannot even be read has no origin.
+    Ok(origin.optional().unwrap_or_default().flatten())
+}

@@ -1,0 +1,133 @@
+//! The one way by which anybody uses a secret.
+//!
+//! ```text
+//! Request ─policy─▶ Decision::Allow(Grant) ─audit─▶ Recorded<Grant> ─vault─▶ Plan ─runner─▶ output ─sanitizer─▶ Sanitized
+//!               └─▶ Deny, Ask: recorded as well
+//! ```
+//!
+//! The types make a skipped step a compile error: a [`Plan`](secretctl_runner::Plan) is built from a `Recorded<Grant>` only, a grant
+//! is recorded only by being written to disk, and an agent is answered with [`Sanitized`](crate::sanitize::Sanitized) bytes only. An
+//! error in policy denies, an error in the sanitizer withholds the output, an error in the log stops the run.
+//!
+//! Two handles lead here: [`AgentDoor`], which has no way to a value, and [`PersonDoor`].
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod error;
+mod person;
+mod plan;
+mod program;
+mod run;
+mod selection;
+mod words;
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use secretctl_runner::Runner;
+
+pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest};
+pub use self::error::RunError;
+pub use self::person::{PersonDoor, PersonRun, Shown};
+pub use self::run::{Ended, Finished};
+pub use self::selection::variable;
+pub use crate::audit::{Filter as AuditFilter, Outcome as AuditOutcome, Record as AuditRecord};
+pub use crate::sanitize::Redaction;
+pub use secretctl_runner::{Cancel, Enforcement};
+
+use self::program::NameIndex;
+use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
+use crate::name::SecretName;
+use crate::policy::PolicySource;
+use crate::vault::{AuditKeys, Transaction, Vault};
+use crate::wasm::Host;
+
+/// The policy file's name in the vault's directory.
+pub const POLICY_FILE: &str = "mcp-policy.yaml";
+
+/// The unlocked vault with everything that a use of it involves. Shared by all requests of a process.
+struct Broker {
+    vault: Mutex<Vault>,
+    log: Log,
+    source: Source,
+    policy: Mutex<PolicySource>,
+    names: NameIndex,
+    host: OnceLock<Host>,
+    runner: OnceLock<Runner>,
+}
+
+impl Broker {
+    fn new(vault: Vault, source: Source) -> Self {
+        let policy = PolicySource::new(vault.dir().join(POLICY_FILE));
+        Self {
+            log: Log::new(audit_keys(&vault)),
+            vault: Mutex::new(vault),
+            source,
+            policy: Mutex::new(policy),
+            names: NameIndex::default(),
+            host: OnceLock::new(),
+            runner: OnceLock::new(),
+        }
+    }
+
+    /// The vault, for the length of one call. A panic in another thread leaves no change half done: they are transactions.
+    fn vault(&self) -> MutexGuard<'_, Vault> {
+        self.vault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Wasm modules, loaded when they are first needed.
+    fn host(&self) -> Result<&Host, RunError> {
+        if let Some(host) = self.host.get() {
+            return Ok(host);
+        }
+        let host = Host::new().map_err(RunError::Host)?;
+        Ok(self.host.get_or_init(|| host))
+    }
+
+    /// The helper program, looked up when it is first needed.
+    fn runner(&self) -> Result<&Runner, RunError> {
+        if let Some(runner) = self.runner.get() {
+            return Ok(runner);
+        }
+        let runner = Runner::beside_current_exe()?;
+        Ok(self.runner.get_or_init(|| runner))
+    }
+
+    /// Writes a record, durably.
+    fn note(&self, entry: audit::Entry) -> Result<(), RunError> {
+        self.record(entry, ()).map(Recorded::into_inner)
+    }
+
+    /// Writes a record, durably, and gives `subject` back as recorded.
+    fn record<T>(&self, entry: audit::Entry, subject: T) -> Result<Recorded<T>, RunError> {
+        let vault = self.vault();
+        let transaction = vault.begin()?;
+        Ok(self.log.record(transaction, &entry, subject)?)
+    }
+
+    /// A record of this door about `keys`.
+    fn entry(
+        &self,
+        action: audit::Action,
+        outcome: audit::Outcome,
+        keys: Vec<SecretName>,
+        detail: Detail,
+    ) -> audit::Entry {
+        audit::Entry { action, source: self.source, outcome, keys, detail }
+    }
+}
+
+impl Commit for Transaction<'_> {
+    fn connection(&self) -> &rusqlite::Connection {
+        Transaction::connection(self)
+    }
+
+    fn commit(self) -> Result<(), rusqlite::Error> {
+        Transaction::commit(self)
+    }
+}
+
+fn audit_keys(vault: &Vault) -> audit::Keys {
+    let AuditKeys { vault_id, epochs, detail, fingerprint, head } = vault.audit_keys();
+    audit::Keys { vault_id, epochs, detail, fingerprint, head }
+}

@@ -1,0 +1,102 @@
+//! Why the broker refused or failed. The text states the fact; each door adds what to do next.
+
+use std::path::PathBuf;
+
+use secretctl_runner::StartError;
+
+use crate::audit::AuditError;
+use crate::name::{EnvName, InvalidName, SecretName};
+use crate::policy::{AliasError, Denial, PolicyError, Question};
+use crate::sanitize::Withheld;
+use crate::vault::VaultError;
+use crate::wasm::ModuleError;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The command line cannot be taken as a command.
+    #[error("the command cannot be run: {0}")]
+    Command(String),
+    /// A program must not be run, whatever the policy says.
+    #[error("{}: {fact}", path.display())]
+    Program {
+        /// The program.
+        path: PathBuf,
+        /// What is wrong with it.
+        fact: String,
+    },
+    /// No such program where programs are looked up.
+    #[error("command not found: {0}")]
+    ProgramNotFound(String),
+    /// The directory asked for is not one in which a command may run.
+    #[error("the directory cannot be used: {0}")]
+    Directory(String),
+    /// There is no usable policy, and without one nothing runs.
+    #[error("no command can be run, since the {0}")]
+    Policy(#[from] PolicyError),
+    /// The policy module gave no usable answer, which is a denial.
+    #[error("no command can be run, since the policy module gave no usable answer: {0}")]
+    PolicyModule(ModuleError),
+    /// The policy said no.
+    #[error("{}", .0.reason)]
+    Denied(Denial),
+    /// The policy wants a person to be asked.
+    #[error("this needs a person's approval: {}", .0.text)]
+    NeedsApproval(Question),
+    /// No such secret, or none that this agent may know of: the text is the same.
+    #[error("secret not found: {0}")]
+    SecretNotFound(String),
+    /// A secret whose time is over.
+    #[error("secret {0} has expired")]
+    Expired(SecretName),
+    /// A value too short to be hidden without destroying the output.
+    #[error("the value of secret {0} is too short to be hidden in output: it has fewer than 4 bytes")]
+    TooShort(SecretName),
+    /// A key's variable has a name that cannot be injected.
+    #[error("secret {key} would become the variable {variable}, which {rule}")]
+    Variable {
+        /// The key, as it was asked for.
+        key: String,
+        /// The variable made from it.
+        variable: String,
+        /// What is wrong with it.
+        rule: &'static str,
+    },
+    /// Two keys give one variable.
+    #[error("secrets {first} and {second} would both become the variable {variable}")]
+    SameVariable {
+        /// One key.
+        first: String,
+        /// The other one.
+        second: String,
+        /// The variable of both.
+        variable: EnvName,
+    },
+    /// A key or pattern is not one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// An environment's aliases cannot be applied.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
+    /// A layer of confinement that the policy requires is not enforced here.
+    #[error("the policy requires the layer '{0}', which cannot be enforced on this machine")]
+    LayerMissing(String),
+    /// The child did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The helper program died, so nobody knows how the command ended.
+    #[error("the helper program died while the command ran; the output is withheld")]
+    HelperLost,
+    /// The output cannot be shown.
+    #[error(transparent)]
+    Withheld(#[from] Withheld),
+    /// The Wasm host cannot be used.
+    #[error("the Wasm host cannot be used: {0}")]
+    Host(ModuleError),
+    /// The log cannot be written or read, so nothing is done.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The vault cannot be read or written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}

@@ -1,0 +1,244 @@
+//! The person's handle: the owner of the secrets may do everything, and everything is recorded.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secretctl_runner::{Cancel, Home, Limits, Stdin, Stop, WorkingDirectory};
+
+use super::plan::Start;
+use super::run::{Finished, Job, Output};
+use super::selection::{self, Selected};
+use super::{Broker, RunError};
+use crate::audit::{self, Action, Detail, Filter, Log, Outcome, Record, Source};
+use crate::name::{EnvName, KeyPattern, SecretName};
+use crate::policy::{Grant, Network, Workdir};
+use crate::sanitize::{Channel, Sanitized, Sanitizer};
+use crate::secret::SecretBytes;
+use crate::time;
+use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault};
+use crate::wasm::SanitizerRun;
+
+/// Where the owner comes in.
+pub struct PersonDoor {
+    broker: Broker,
+}
+
+/// A command that a person runs.
+#[derive(Clone, Debug)]
+pub struct PersonRun {
+    /// Keys and patterns.
+    pub keys: Vec<KeyPattern>,
+    /// The program and its arguments.
+    pub command: Vec<OsString>,
+    /// The environment whose aliases apply.
+    pub env: Option<String>,
+    /// In front of the names of variables.
+    pub env_prefix: Option<EnvName>,
+    /// The time limit.
+    pub timeout: Duration,
+}
+
+/// Takes the output of a person's command.
+pub enum Shown<'a> {
+    /// With secrets hidden.
+    Sanitized(&'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
+    /// As it is.
+    Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
+}
+
+impl PersonDoor {
+    /// Makes a new vault in `dir`, with its log.
+    pub fn create(dir: &Path, password: &SecretBytes) -> Result<(), RunError> {
+        LockedVault::create(dir, password, time::now(), |vault| -> Result<(), RunError> {
+            let log = Log::new(super::audit_keys(vault));
+            let transaction = vault.begin()?;
+            log.install(transaction.connection())?;
+            let entry = audit::Entry {
+                action: Action::VaultInit,
+                source: Source::Cli,
+                outcome: Outcome::Success,
+                keys: Vec::new(),
+                detail: Detail::default(),
+            };
+            Ok(log.record(transaction, &entry, ())?.into_inner())
+        })?;
+        Ok(())
+    }
+
+    /// Opens the door.
+    pub fn new(vault: Vault) -> Self {
+        Self { broker: Broker::new(vault, Source::Cli) }
+    }
+
+    /// Stores a secret, or changes what is given of it.
+    pub fn set(&self, name: &SecretName, change: Change) -> Result<Stored, RunError> {
+        let broker = &self.broker;
+        let vault = broker.vault();
+        let transaction = vault.begin()?;
+        let stored = transaction.set(name, change, time::now())?;
+        let entry = broker.entry(Action::SecretSet, Outcome::Success, vec![name.clone()], Detail::default());
+        broker.log.record(transaction, &entry, stored).map(audit::Recorded::into_inner).map_err(RunError::from)
+    }
+
+    /// Deletes a secret.
+    pub fn delete(&self, name: &SecretName) -> Result<(), RunError> {
+        let broker = &self.broker;
+        let vault = broker.vault();
+        let transaction = vault.begin()?;
+        if !transaction.delete(name)? {
+            return Err(RunError::SecretNotFound(name.to_string()));
+        }
+        let entry = broker.entry(Action::SecretDelete, Outcome::Success, vec![name.clone()], Detail::default());
+        Ok(broker.log.record(transaction, &entry, ())?.into_inner())
+    }
+
+    /// A secret with its values.
+    pub fn get(&self, name: &SecretName) -> Result<(Entry, Fields), RunError> {
+        let mut found = self.reveal(Action::SecretGet, vec![name.clone()])?;
+        found.pop().ok_or_else(|| RunError::SecretNotFound(name.to_string()))
+    }
+
+    /// All secrets without their values, sorted by name.
+    pub fn entries(&self) -> Result<Vec<Entry>, RunError> {
+        let broker = &self.broker;
+        broker.note(broker.entry(Action::SecretList, Outcome::Success, Vec::new(), Detail::default()))?;
+        Ok(broker.vault().entries()?)
+    }
+
+    /// The names of all secrets, to help with a mistyped one.
+    pub fn names(&self) -> Result<Vec<SecretName>, RunError> {
+        Ok(self.broker.vault().names()?)
+    }
+
+    /// All secrets that `patterns` mean, with their values; every pattern must find something.
+    pub fn export(&self, patterns: &[KeyPattern]) -> Result<Vec<(Entry, Fields)>, RunError> {
+        let names = self.select(patterns, None)?.into_iter().map(|one| one.name).collect();
+        self.reveal(Action::SecretExport, names)
+    }
+
+    /// A sanitizer that knows the secrets that `patterns` mean.
+    pub fn filter(&self, patterns: &[KeyPattern]) -> Result<Sanitizer<SanitizerRun>, RunError> {
+        let names = self.select(patterns, None)?.into_iter().map(|one| one.name).collect();
+        let found = self.reveal(Action::SecretFilter, names)?;
+        let values = found.iter().flat_map(|(entry, fields)| {
+            fields.iter().map(|field| (entry.name.as_str(), &field.value))
+        });
+        Ok(Sanitizer::new(self.broker.host()?.sanitizer().start(values)?))
+    }
+
+    /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment.
+    pub fn run(&self, run: PersonRun, stdin: Stdin, cancel: &Cancel, shown: Shown<'_>) -> Result<Finished, RunError> {
+        let broker = &self.broker;
+        let selected = self.select(&run.keys, run.env.as_deref())?;
+        let variables = selection::variables(&selected, run.env_prefix.as_ref())?;
+        let (program, arguments) = run.command.split_first().ok_or_else(|| RunError::Command("it is empty".to_owned()))?;
+        let path = find(program)?;
+        let directory = env::current_dir().map_err(|error| RunError::Directory(error.to_string()))?;
+        let keys: Vec<SecretName> = selected.iter().map(|one| one.name.clone()).collect();
+        let detail = Detail {
+            argv: run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            environment: run.env.clone(),
+            directory: Some(directory.to_string_lossy().into_owned()),
+            ..Detail::default()
+        };
+        let start = Start {
+            program: path,
+            file: None,
+            name: program.clone(),
+            arguments: arguments.to_vec(),
+            directory: WorkingDirectory::At(directory),
+            home: Home::Unchanged,
+            environment: env::vars_os().filter(|(name, _)| !is_ours(name)).collect(),
+            limits: Limits { file_size_bytes: None, ..Limits::default() },
+        };
+        let grant = Grant {
+            keys: keys.clone(),
+            timeout: run.timeout,
+            output_bytes: u64::MAX,
+            network: Network::Allow,
+            workdir: Workdir::Project,
+            // The person's own shell has done that.
+            expand_arguments: false,
+            rule: "the owner".to_owned(),
+        };
+        let grant = broker.record(broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone()), grant)?;
+        let job = Job { start, selected, variables, detail };
+        let output = match shown {
+            Shown::Sanitized(show) => Output::Sanitized(show),
+            Shown::Raw(show) => Output::Raw(show),
+        };
+        broker.execute(&grant, job, stdin, cancel, output)
+    }
+
+    /// Records of the log, oldest first.
+    pub fn audit_list(&self, filter: &Filter) -> Result<Vec<Record>, RunError> {
+        let broker = &self.broker;
+        Ok(broker.log.list(broker.vault().connection(), filter)?)
+    }
+
+    /// Compares the whole log with what it must be.
+    pub fn audit_verify(&self) -> Result<audit::Report, RunError> {
+        let broker = &self.broker;
+        Ok(broker.log.verify(broker.vault().connection())?)
+    }
+
+    /// Records the use, then reads the values.
+    fn reveal(&self, action: Action, names: Vec<SecretName>) -> Result<Vec<(Entry, Fields)>, RunError> {
+        let broker = &self.broker;
+        for name in &names {
+            if broker.vault().entry(name)?.is_none() {
+                return Err(RunError::SecretNotFound(name.to_string()));
+            }
+        }
+        let entry = broker.entry(action, Outcome::Success, names.clone(), Detail::default());
+        let names = broker.record(entry, names)?.into_inner();
+        let vault = broker.vault();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            match (vault.entry(&name)?, vault.reveal(&name)?) {
+                (Some(entry), Some(fields)) => found.push((entry, fields)),
+                _ => return Err(RunError::SecretNotFound(name.to_string())),
+            }
+        }
+        Ok(found)
+    }
+
+    /// What `patterns` mean; every one must find something.
+    fn select(&self, patterns: &[KeyPattern], env: Option<&str>) -> Result<Vec<Selected>, RunError> {
+        let broker = &self.broker;
+        let names = broker.vault().names()?;
+        let policy = match env {
+            Some(_) => Some(broker.policy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).current()?),
+            None => None,
+        };
+        let aliases = policy.as_deref().zip(env);
+        let mut selected: Vec<Selected> = Vec::new();
+        for pattern in patterns {
+            let found = selection::select(std::slice::from_ref(pattern), aliases, || Ok::<_, RunError>(names.clone()))?;
+            if !found.iter().any(|one| names.contains(&one.name)) {
+                return Err(RunError::SecretNotFound(pattern.as_str().to_owned()));
+            }
+            selected.extend(found.into_iter().filter(|one| selected.iter().all(|other| other.name != one.name)).collect::<Vec<_>>());
+        }
+        Ok(selected)
+    }
+}
+
+/// Variables that are meant for this program and not for its children.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"SECRETCTL_")
+}
+
+/// The file that a shell would run for this word.
+fn find(program: &OsStr) -> Result<PathBuf, RunError> {
+    let not_found = || RunError::ProgramNotFound(program.to_string_lossy().into_owned());
+    if program.as_encoded_bytes().contains(&b'/') {
+        return std::path::absolute(program).ok().filter(|path| path.exists()).ok_or_else(not_found);
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let candidates = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(program));
+    candidates.into_iter().find(|path| path.is_file()).ok_or_else(not_found)
+}

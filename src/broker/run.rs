@@ -1,0 +1,214 @@
+//! The second half of every run, whoever asked for it: values, plan, child, output, and the record of how it ended.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use secretctl_runner::{self as runner, Cancel, Enforcement, Outcome, Stdin, Stop};
+
+use super::plan::{self, Injection, Start};
+use super::selection::Selected;
+use super::{Broker, RunError};
+use crate::audit::{self, Action, Detail, Recorded};
+use crate::name::EnvName;
+use crate::policy::Grant;
+use crate::sanitize::{Channel, Redaction, Sanitized, Sanitizer, Withheld};
+use crate::secret::SecretBytes;
+use crate::wasm::SanitizerRun;
+
+/// The name that markers show where the master password stood.
+const PASSWORD_MARKER: &str = "master-password";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// By the time limit.
+    TimedOut,
+    /// Because whoever asked for it cancelled it, or did not want more output.
+    Cancelled,
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub ended: Ended,
+    /// How long it ran.
+    pub duration: Duration,
+    /// What was hidden in its output.
+    pub redactions: Vec<Redaction>,
+    /// What confined it, and what did not.
+    pub enforcement: Enforcement,
+}
+
+/// A run that policy, or a person, has allowed.
+pub(super) struct Job {
+    pub(super) start: Start,
+    pub(super) selected: Vec<Selected>,
+    /// One for each selected secret.
+    pub(super) variables: Vec<EnvName>,
+    /// What the records say of it.
+    pub(super) detail: Detail,
+}
+
+/// Where output goes. `Break` ends the command.
+pub(super) enum Output<'a> {
+    Sanitized(&'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
+    /// Only a person can choose this.
+    Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
+}
+
+impl Broker {
+    /// Runs what was recorded as allowed, and records how it ended.
+    pub(super) fn execute(
+        &self,
+        grant: &Recorded<Grant>,
+        job: Job,
+        stdin: Stdin,
+        cancel: &Cancel,
+        output: Output<'_>,
+    ) -> Result<Finished, RunError> {
+        let mut detail = Detail { decision: Some(grant.id().id.clone()), ..job.detail.clone() };
+        let keys = job.selected.iter().map(|one| one.name.clone()).collect();
+        let finished = self.run_child(grant, job, stdin, cancel, output);
+        let result = describe(&finished, &mut detail);
+        self.note(self.entry(Action::SecretRunOutcome, result, keys, detail))?;
+        finished
+    }
+
+    fn run_child(
+        &self,
+        grant: &Recorded<Grant>,
+        job: Job,
+        stdin: Stdin,
+        cancel: &Cancel,
+        output: Output<'_>,
+    ) -> Result<Finished, RunError> {
+        let injections = self.reveal(&job.selected, job.variables)?;
+        let show = match output {
+            Output::Raw(show) => Show::Raw(show),
+            Output::Sanitized(show) => Show::Sanitized(self.sanitizer(&injections)?, show),
+        };
+        let plan = plan::build(grant, job.start, &injections);
+        drop(injections);
+        let mut relay = Relay { show, failure: None };
+        let report = self.runner()?.run(plan, stdin, cancel, &mut |channel, chunk| relay.push(channel, chunk))?;
+        let redactions = relay.finish()?;
+        let ended = match report.outcome {
+            Outcome::Exited { code } => Ended::Exited(code),
+            Outcome::Signaled { signal } => Ended::Signaled(signal),
+            Outcome::TimedOut => Ended::TimedOut,
+            Outcome::Stopped | Outcome::Cancelled => Ended::Cancelled,
+            Outcome::Lost => return Err(RunError::HelperLost),
+        };
+        Ok(Finished { ended, duration: report.duration, redactions, enforcement: report.enforcement })
+    }
+
+    /// The values of all selected secrets, with the variables they go into.
+    fn reveal(&self, selected: &[Selected], variables: Vec<EnvName>) -> Result<Vec<Injection>, RunError> {
+        let vault = self.vault();
+        let mut injections = Vec::new();
+        for (Selected { name, asked, .. }, variable) in selected.iter().zip(variables) {
+            let fields = vault.reveal(name)?.ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
+            let single = fields.iter().count() == 1;
+            for field in fields {
+                let variable = if single {
+                    variable.clone()
+                } else {
+                    format!("{variable}_{}", field.name.as_str().to_ascii_uppercase()).parse()?
+                };
+                injections.push(Injection { variable, key: name.clone(), value: field.value });
+            }
+        }
+        Ok(injections)
+    }
+
+    /// A sanitizer that knows every value of the run, and the master password.
+    fn sanitizer(&self, injections: &[Injection]) -> Result<Sanitizer<SanitizerRun>, RunError> {
+        let password = self.vault().password().map(SecretBytes::duplicate);
+        let values = injections.iter().map(|one| (one.key.as_str(), &one.value));
+        let secrets = values.chain(password.iter().map(|password| (PASSWORD_MARKER, password)));
+        Ok(Sanitizer::new(self.host()?.sanitizer().start(secrets)?))
+    }
+}
+
+/// Takes output from the runner and shows it, until something goes wrong.
+struct Relay<'a> {
+    show: Show<'a>,
+    failure: Option<Withheld>,
+}
+
+enum Show<'a> {
+    Sanitized(Sanitizer<SanitizerRun>, &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
+    Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
+}
+
+impl Relay<'_> {
+    fn push(&mut self, channel: runner::Channel, chunk: &[u8]) -> ControlFlow<Stop> {
+        let channel = match channel {
+            runner::Channel::Stdout => Channel::Stdout,
+            runner::Channel::Stderr => Channel::Stderr,
+        };
+        match &mut self.show {
+            Show::Raw(show) => show(channel, chunk),
+            Show::Sanitized(sanitizer, show) => match sanitizer.push(channel, chunk) {
+                Ok(output) => show(channel, &output),
+                Err(withheld) => {
+                    self.failure = Some(withheld);
+                    ControlFlow::Break(Stop)
+                }
+            },
+        }
+    }
+
+    /// Shows what was still held back.
+    fn finish(self) -> Result<Vec<Redaction>, RunError> {
+        if let Some(withheld) = self.failure {
+            return Err(withheld.into());
+        }
+        let Show::Sanitized(mut sanitizer, show) = self.show else { return Ok(Vec::new()) };
+        for channel in [Channel::Stdout, Channel::Stderr] {
+            let rest = sanitizer.finish(channel)?;
+            // The command is over: nobody is left to be stopped.
+            let _ = show(channel, &rest);
+        }
+        Ok(sanitizer.redactions())
+    }
+}
+
+fn describe(finished: &Result<Finished, RunError>, detail: &mut Detail) -> audit::Outcome {
+    match finished {
+        Ok(Finished { ended, duration, redactions, enforcement }) => {
+            detail.duration_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+            detail.redactions = redactions.iter().map(logged).collect();
+            detail.enforced = layers(enforcement, true);
+            detail.not_enforced = layers(enforcement, false);
+            let (exit_code, how) = match ended {
+                Ended::Exited(code) => (Some(*code), "exited".to_owned()),
+                Ended::Signaled(signal) => (None, format!("ended by signal {signal}")),
+                Ended::TimedOut => (None, "timed out".to_owned()),
+                Ended::Cancelled => (None, "cancelled".to_owned()),
+            };
+            detail.exit_code = exit_code;
+            detail.ended = Some(how);
+            if exit_code == Some(0) { audit::Outcome::Success } else { audit::Outcome::Error }
+        }
+        Err(error) => {
+            detail.reason = Some(error.to_string());
+            audit::Outcome::Error
+        }
+    }
+}
+
+fn logged(redaction: &Redaction) -> audit::Redaction {
+    let Redaction { key, form, count } = redaction.clone();
+    audit::Redaction { key, form, count }
+}
+
+fn layers(enforcement: &Enforcement, enforced: bool) -> Vec<String> {
+    let layers = enforcement.layers.iter().filter(|layer| layer.enforced == enforced);
+    layers.map(|layer| layer.name.clone()).collect()
+}

@@ -1,0 +1,224 @@
+//! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::name::{EnvName, KeyPattern, SecretName, Tag};
+use crate::time::{Expiry, Span};
+
+/// Keep secrets in an encrypted vault, and let AI agents use them without seeing them.
+#[derive(Debug, Parser)]
+#[command(name = "secretctl", version, max_term_width = 100, propagate_version = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) vault: VaultArgs,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Which vault, and how it is unlocked.
+#[derive(Debug, Args)]
+pub(super) struct VaultArgs {
+    /// Directory of the vault [default: ~/.secretctl]
+    #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true)]
+    pub(super) vault_dir: Option<PathBuf>,
+    /// File whose first line is the master password
+    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create a vault
+    Init,
+    /// Store a secret: the value comes from standard input or a hidden prompt
+    Set(SetArgs),
+    /// Print the value of a secret, exactly as it was stored
+    Get(GetArgs),
+    /// List the names of secrets
+    List(ListArgs),
+    /// Delete a secret
+    Delete(DeleteArgs),
+    /// Run a command with secrets in its environment, and hide them in its output
+    Run(RunArgs),
+    /// Copy standard input to standard output with secrets hidden
+    Filter(FilterArgs),
+    /// Print secrets in the clear, to move them elsewhere
+    Export(ExportArgs),
+    /// Read and verify the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Serve AI agents: MCP over standard input and output
+    McpServer(McpServerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// Name of the secret, such as API_KEY or aws/access_key
+    pub(super) key: SecretName,
+    /// Labels, separated by commas; an empty list removes them
+    #[arg(long, value_name = "TAG,…")]
+    pub(super) tags: Option<TagList>,
+    /// Text beside the secret; an empty one removes it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) notes: Option<String>,
+    /// Where the secret is used; an empty one removes it
+    #[arg(long, value_name = "URL")]
+    pub(super) url: Option<String>,
+    /// When it expires: a span such as 90d or 1y, a date such as 2030-12-31, or `never`
+    #[arg(long, value_name = "WHEN")]
+    pub(super) expires: Option<Expiry>,
+    /// Keep a line break at the end of standard input, which is dropped otherwise
+    #[arg(long)]
+    pub(super) exact: bool,
+}
+
+/// Tags as they are given on a command line.
+#[derive(Debug, Clone)]
+pub(super) struct TagList(pub(super) Vec<Tag>);
+
+impl std::str::FromStr for TagList {
+    type Err = crate::name::InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let tags = text.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+        tags.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// Name of the secret
+    pub(super) key: SecretName,
+    /// Print what is stored beside the value as well
+    #[arg(long)]
+    pub(super) show_metadata: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only secrets with this tag
+    #[arg(long)]
+    pub(super) tag: Option<Tag>,
+    /// Only secrets that expire within this span, such as 30d, or have expired
+    #[arg(long, value_name = "SPAN")]
+    pub(super) expiring: Option<Span>,
+    /// Print a JSON array with metadata
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    /// Name of the secret
+    pub(super) key: SecretName,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Secret or pattern (such as 'aws/*') to inject; may be given several times
+    #[arg(long = "key", short, required = true, value_name = "KEY")]
+    pub(super) keys: Vec<KeyPattern>,
+    /// How long the command may take, such as 90s, 5m or 1h
+    #[arg(long, short, default_value = "5m", value_name = "TIME")]
+    pub(super) timeout: Span,
+    /// Environment whose aliases in the policy file apply to the keys
+    #[arg(long, value_name = "NAME")]
+    pub(super) env: Option<String>,
+    /// Text in front of the names of variables
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) env_prefix: Option<EnvName>,
+    /// Do not hide secrets in the output
+    #[arg(long)]
+    pub(super) no_sanitize: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FilterArgs {
+    /// Secret or pattern to hide; may be given several times
+    #[arg(long = "key", short, required = true, value_name = "KEY")]
+    pub(super) keys: Vec<KeyPattern>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Format of the export
+    #[arg(long, short, value_enum, default_value_t = ExportFormat::Env)]
+    pub(super) format: ExportFormat,
+    /// Secret or pattern to export; may be given several times [default: all]
+    #[arg(long = "key", short, value_name = "KEY")]
+    pub(super) keys: Vec<KeyPattern>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ExportFormat {
+    /// NAME='value' lines for a POSIX shell
+    Env,
+    /// A JSON object of keys and values
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Print the newest records, oldest first
+    List {
+        /// Most records to print
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// Only what was denied
+        #[arg(long)]
+        denied: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no record was changed, removed, reordered, forged or cut off
+    Verify {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print all records
+    Export {
+        /// Format of the export
+        #[arg(long, short, value_enum, default_value_t = AuditFormat::Json)]
+        format: AuditFormat,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum AuditFormat {
+    /// A JSON array
+    Json,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct McpServerArgs {
+    /// Root of the project that commands may run in [default: the directory the server is started in]
+    #[arg(long, value_name = "DIR")]
+    pub(super) project: Option<PathBuf>,
+    /// Name of the agent, for policy and the log, in place of what the client calls itself
+    #[arg(long, value_name = "NAME")]
+    pub(super) agent_id: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+//! `secretctl audit`
+
+use serde_json::json;
+
+use super::args::{AuditCommand, AuditFormat};
+use super::failure::{Failure, codes};
+use super::output;
+use super::unlock::Access;
+use crate::broker::{AuditFilter, AuditOutcome, AuditRecord};
+
+pub(super) fn run(access: &Access, command: &AuditCommand) -> Result<u8, Failure> {
+    match *command {
+        AuditCommand::List { limit, denied, json } => list(access, limit, denied, json),
+        AuditCommand::Verify { json } => verify(access, json),
+        AuditCommand::Export { format } => export(access, format),
+    }
+}
+
+fn list(access: &Access, limit: usize, denied: bool, as_json: bool) -> Result<u8, Failure> {
+    let filter = AuditFilter {
+        limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
+        outcome: denied.then_some(AuditOutcome::Denied),
+        ..AuditFilter::default()
+    };
+    let records = access.door()?.audit_list(&filter)?;
+    if as_json {
+        return output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>());
+    }
+    if records.is_empty() {
+        output::done("No audit records found.");
+    }
+    output::result(records.iter().map(line).collect::<String>().as_bytes())
+}
+
+/// `time  source  action  result  keys  command  (why)`
+fn line(record: &AuditRecord) -> String {
+    let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
+    let detail = &record.detail;
+    let why = [&detail.reason, &detail.ended].into_iter().flatten().next();
+    let exit = detail.exit_code.map(|code| format!("exit {code}"));
+    let parts = [
+        Some(record.timestamp()),
+        Some(record.source.clone()),
+        Some(record.action.clone()),
+        Some(record.result.clone()),
+        detail.agent.clone(),
+        (!keys.is_empty()).then(|| keys.join(",")),
+        record.command(),
+        exit,
+        why.map(|why| format!("({why})")),
+        (!record.is_authentic).then(|| "NOT AUTHENTIC".to_owned()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{}\n", output::printable(&parts.join("  ")).replace('\n', " "))
+}
+
+fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
+    let report = access.door()?.audit_verify()?;
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    if as_json {
+        output::json(&json!({ "valid": report.is_intact(), "records": report.records, "problems": problems }))?;
+        return Ok(if report.is_intact() { codes::DONE } else { codes::TAMPERED });
+    }
+    if !report.is_intact() {
+        let fact = format!("the audit log was tampered with:\n  {}", problems.join("\n  "));
+        return Err(Failure::new(fact).with_code(codes::TAMPERED));
+    }
+    let text = format!("{} records verified\nChain integrity: OK\nNo gaps detected\n", report.records);
+    output::result(text.as_bytes())
+}
+
+fn export(access: &Access, format: AuditFormat) -> Result<u8, Failure> {
+    let records = access.door()?.audit_list(&AuditFilter::default())?;
+    match format {
+        AuditFormat::Json => output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>()),
+        AuditFormat::Csv => output::result(&csv(&records).map_err(Failure::new)?),
+    }
+}
+
+fn csv(records: &[AuditRecord]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([
+        "timestamp", "action", "source", "keys", "command", "success", "result", "agent", "rule", "reason", "exit_code",
+        "sequence", "id",
+    ])?;
+    for record in records {
+        let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
+        let detail = &record.detail;
+        let success = record.result == AuditOutcome::Success.as_str();
+        let cells = [
+            record.timestamp(),
+            record.action.clone(),
+            record.source.clone(),
+            keys.join(" "),
+            record.command().unwrap_or_default(),
+            success.to_string(),
+            record.result.clone(),
+            detail.agent.clone().unwrap_or_default(),
+            detail.rule.clone().unwrap_or_default(),
+            detail.reason.clone().unwrap_or_default(),
+            detail.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+            record.sequence.to_string(),
+            record.id.clone(),
+        ];
+        writer.write_record(cells.map(inert))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// A cell that a spreadsheet takes as text: what it would take as a formula gets an apostrophe in front.
+fn inert(cell: String) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+}

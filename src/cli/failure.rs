@@ -1,0 +1,123 @@
+//! Why a command failed, what to do next, and the exit code.
+
+use std::fmt::Display;
+use std::io;
+
+use super::output;
+use crate::broker::{PersonDoor, RunError};
+use crate::vault::{UnlockError, VaultError};
+
+/// Exit codes. They are part of the documented interface.
+pub(super) mod codes {
+    /// Done.
+    pub(in crate::cli) const DONE: u8 = 0;
+    /// Something failed.
+    pub(in crate::cli) const FAILED: u8 = 1;
+    /// The command line was not understood.
+    pub(in crate::cli) const USAGE: u8 = 2;
+    /// The vault stays locked: the password is wrong, or there is none.
+    pub(in crate::cli) const LOCKED: u8 = 3;
+    /// There is no such secret.
+    pub(in crate::cli) const NOT_FOUND: u8 = 4;
+    /// The vault or the log was tampered with.
+    pub(in crate::cli) const TAMPERED: u8 = 5;
+    /// `run`: the command was ended by its time limit, as in timeout(1).
+    pub(in crate::cli) const RUN_TIMED_OUT: u8 = 124;
+    /// `run`: secretctl itself failed.
+    pub(in crate::cli) const RUN_FAILED: u8 = 125;
+    /// `run`: the command was found but could not be started, as in a shell.
+    pub(in crate::cli) const RUN_CANNOT_START: u8 = 126;
+    /// `run`: the command was not found, as in a shell.
+    pub(in crate::cli) const RUN_NOT_FOUND: u8 = 127;
+    /// `run`: added to the number of the signal that ended the command, as in a shell.
+    pub(in crate::cli) const RUN_SIGNAL: u8 = 128;
+}
+
+/// A failure as it is shown: the fact, the next step, the exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    fact: String,
+    next: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    pub(super) fn new(fact: impl Display) -> Self {
+        Self { fact: fact.to_string(), next: None, code: codes::FAILED }
+    }
+
+    pub(super) fn next(self, step: impl Into<String>) -> Self {
+        Self { next: Some(step.into()), ..self }
+    }
+
+    pub(super) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
+    }
+
+    pub(super) fn print(&self) {
+        output::error(&self.fact);
+        if let Some(next) = &self.next {
+            output::note(next);
+        }
+    }
+
+    /// A failure of the broker. A mistyped name is answered with the near one.
+    pub(super) fn of(error: RunError, door: &PersonDoor) -> Self {
+        let failure = Self::from(error);
+        let Some(wanted) = failure.fact.strip_prefix("secret not found: ") else { return failure };
+        let names = door.names().unwrap_or_default();
+        let near = |name: &str| strsim::normalized_damerau_levenshtein(wanted, name);
+        let best = names.iter().max_by(|a, b| near(a.as_str()).total_cmp(&near(b.as_str())));
+        match best {
+            Some(name) if near(name.as_str()) >= NEAR => failure.next(format!("did you mean {name}?")),
+            _ => failure.next("secretctl list shows the names; they are case-sensitive"),
+        }
+    }
+}
+
+/// How similar a name has to be to be suggested; 1 is the same.
+const NEAR: f64 = 0.6;
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<UnlockError> for Failure {
+    fn from(error: UnlockError) -> Self {
+        match error {
+            UnlockError::WrongPassword => Self::new(error).with_code(codes::LOCKED),
+            UnlockError::Vault(error) => error.into(),
+        }
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        let failure = Self::new(&error);
+        match error {
+            VaultError::Missing { .. } => failure.next("create one with: secretctl init"),
+            VaultError::Exists { .. } => failure.next("choose another place with --vault-dir"),
+            VaultError::Corrupted(_) | VaultError::Incomplete { .. } => failure.with_code(codes::TAMPERED),
+            _ => failure,
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let failure = Self::new(&error);
+        match error {
+            RunError::SecretNotFound(_) => failure.with_code(codes::NOT_FOUND),
+            RunError::Vault(error) => error.into(),
+            RunError::Policy(_) => failure.next("--env needs the policy file; it must have mode 0600"),
+            RunError::Variable { .. } | RunError::SameVariable { .. } => failure.next("use --env-prefix, or fewer keys"),
+            _ => failure,
+        }
+    }
+}

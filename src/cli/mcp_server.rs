@@ -1,0 +1,18 @@
+//! `secretctl mcp-server`
+
+use super::args::McpServerArgs;
+use super::failure::Failure;
+use super::unlock::Access;
+use crate::broker::AgentDoor;
+use crate::mcp;
+
+pub(super) fn run(access: &Access, args: McpServerArgs) -> Result<u8, Failure> {
+    let project = match args.project {
+        Some(project) => project,
+        None => std::env::current_dir()?,
+    };
+    let door = AgentDoor::new(access.vault()?, &project);
+    door.opened()?;
+    mcp::serve(door, args.agent_id)?;
+    Ok(super::codes::DONE)
+}

@@ -1,0 +1,71 @@
+//! The human door: one file for each command.
+//!
+//! Standard output carries results only; prompts go to the terminal, and everything else to standard error. The library states a fact,
+//! this door adds the next step and an exit code.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod audit;
+mod delete;
+mod export;
+mod failure;
+mod filter;
+mod get;
+mod init;
+mod list;
+mod mcp_server;
+mod output;
+mod run;
+mod set;
+mod unlock;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::failure::{Failure, codes};
+use self::unlock::Access;
+use crate::secret;
+
+/// Runs the program: reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    // First of all, while there is one thread: the password leaves the environment, where others could read it.
+    let password = secret::take_env("SECRETCTL_PASSWORD");
+    let new_password = secret::take_env("SECRETCTL_NEW_PASSWORD");
+    let hardened = secret::harden_process();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(codes::USAGE));
+        }
+    };
+    if let Err(error) = hardened {
+        output::warn(&format!("this process cannot be protected from others of the same user: {error}"));
+    }
+    let access = Access::new(cli.vault, password, new_password);
+    match dispatch(access, cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Init => init::run(&access),
+        Command::Set(args) => set::run(&access, args),
+        Command::Get(args) => get::run(&access, &args),
+        Command::List(args) => list::run(&access, &args),
+        Command::Delete(args) => delete::run(&access, &args),
+        Command::Run(args) => run::run(&access, args),
+        Command::Filter(args) => filter::run(&access, &args),
+        Command::Export(args) => export::run(&access, &args),
+        Command::Audit(command) => audit::run(&access, &command),
+        Command::McpServer(args) => mcp_server::run(&access, args),
+    }
+}

@@ -1,0 +1,58 @@
+//! Everything this program prints. Writing fails like any other step: a closed pipe is no panic.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::Failure;
+use super::failure::codes;
+
+/// Writes a result to standard output.
+pub(super) fn result(bytes: &[u8]) -> Result<u8, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        // Whoever read this has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(codes::DONE),
+        written => written.map(|()| codes::DONE).map_err(Failure::from),
+    }
+}
+
+/// Writes JSON, for people to read and programs to parse.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<u8, Failure> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(Failure::new)?;
+    text.push(b'\n');
+    result(&text)
+}
+
+/// Whether results are read by a person.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// What was done, for the person who asked for it.
+pub(super) fn done(text: &str) {
+    say("", text);
+}
+
+pub(super) fn error(text: &str) {
+    say("error: ", text);
+}
+
+pub(super) fn note(text: &str) {
+    say("  ", text);
+}
+
+pub(super) fn warn(text: &str) {
+    say("warning: ", text);
+}
+
+/// Control characters are shown as what they are: a text may contain a name of somebody else's choice.
+fn say(prefix: &str, text: &str) {
+    let shown = printable(text);
+    // Where standard error is closed, there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{prefix}{shown}");
+}
+
+/// The text without control characters that could act on a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let show = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(show).collect()
+}

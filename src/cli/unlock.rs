@@ -1,0 +1,102 @@
+//! Where the master password comes from, and the way into the vault.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::args::VaultArgs;
+use super::failure::{Failure, codes};
+use super::output;
+use crate::broker::PersonDoor;
+use crate::secret::SecretBytes;
+use crate::vault::{LockedVault, PASSWORD_MAX_BYTES, Vault};
+
+/// The directory in the home directory.
+const VAULT_DIR: &str = ".secretctl";
+/// Most that is read of a password file, in bytes: a password and its line break, and more is an error.
+const PASSWORD_FILE_MAX_BYTES: u64 = PASSWORD_MAX_BYTES as u64 + 2;
+
+/// Which vault is meant, and what was given to unlock it.
+pub(super) struct Access {
+    args: VaultArgs,
+    password: RefCell<Option<SecretBytes>>,
+    new_password: RefCell<Option<SecretBytes>>,
+}
+
+impl Access {
+    pub(super) fn new(args: VaultArgs, password: Option<SecretBytes>, new_password: Option<SecretBytes>) -> Self {
+        Self { args, password: RefCell::new(password), new_password: RefCell::new(new_password) }
+    }
+
+    /// The vault's directory.
+    pub(super) fn dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(dir) = &self.args.vault_dir {
+            return Ok(dir.clone());
+        }
+        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let home = home.ok_or_else(|| Failure::new("there is no home directory").next("use --vault-dir"))?;
+        Ok(home.join(VAULT_DIR))
+    }
+
+    /// Unlocks the vault.
+    pub(super) fn vault(&self) -> Result<Vault, Failure> {
+        let locked = LockedVault::open(&self.dir()?)?;
+        locked.warnings().iter().for_each(|warning| output::warn(&warning.to_string()));
+        let password = match self.given()? {
+            Some(password) => password,
+            None => prompt("Master password: ")?,
+        };
+        Ok(locked.unlock(&password)?)
+    }
+
+    /// Unlocks the vault for a person.
+    pub(super) fn door(&self) -> Result<PersonDoor, Failure> {
+        Ok(PersonDoor::new(self.vault()?))
+    }
+
+    /// The password of a vault that is to be created. At a prompt it is typed twice.
+    pub(super) fn new_password(&self) -> Result<SecretBytes, Failure> {
+        if let Some(password) = self.new_password.take() {
+            return Ok(password);
+        }
+        if let Some(password) = self.given()? {
+            return Ok(password);
+        }
+        let password = prompt("New master password: ")?;
+        let again = prompt("The same again: ")?;
+        if password.expose() != again.expose() {
+            return Err(Failure::new("the two passwords differ"));
+        }
+        Ok(password)
+    }
+
+    fn given(&self) -> Result<Option<SecretBytes>, Failure> {
+        match &self.args.password_file {
+            Some(path) => read_password(path).map(Some),
+            None => Ok(self.password.take()),
+        }
+    }
+}
+
+/// The first line of a file, which may be a pipe.
+fn read_password(path: &Path) -> Result<SecretBytes, Failure> {
+    let fail = |error: io::Error| Failure::new(format!("{}: {error}", path.display())).with_code(codes::LOCKED);
+    let file = File::open(path).map_err(fail)?;
+    let mut bytes = Vec::with_capacity(PASSWORD_FILE_MAX_BYTES as usize);
+    file.take(PASSWORD_FILE_MAX_BYTES).read_to_end(&mut bytes).map_err(fail)?;
+    let text = SecretBytes::from_vec(bytes);
+    let line = text.expose().split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    Ok(SecretBytes::from_vec(line.to_vec()))
+}
+
+/// Asks on the terminal, without echo.
+pub(super) fn prompt(text: &str) -> Result<SecretBytes, Failure> {
+    match rpassword::prompt_password(text) {
+        Ok(typed) => Ok(SecretBytes::from_vec(typed.into_bytes())),
+        Err(_) => Err(Failure::new("there is no terminal to ask for the password")
+            .next("set SECRETCTL_PASSWORD_FILE or --password-file, or SECRETCTL_PASSWORD")
+            .with_code(codes::LOCKED)),
+    }
+}

@@ -1,0 +1,5 @@
+//! The program: [`secretctl::cli::main`].
+
+fn main() -> std::process::ExitCode {
+    secretctl::cli::main()
+}

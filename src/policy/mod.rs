@@ -1,0 +1,24 @@
+//! The policy file, and the words in which a request is put and answered.
+//!
+//! Pure types and parsing: nothing here decides. The decision is made by the policy modules, which get
+//! [`Policy::guest_document`] and a [`Request`] and answer with a [`Decision`]. Answers of several modules are joined by
+//! [`Decision::and`], which can only tighten.
+
+#![forbid(unsafe_code)]
+
+mod alias;
+mod check;
+mod decision;
+mod document;
+mod error;
+mod file;
+mod request;
+mod rules;
+mod units;
+
+pub use alias::{AliasError, Aliased};
+pub use decision::{Decision, Denial, Grant, Network, Question, Workdir};
+pub use error::{Fault, PolicyError, Problem};
+pub use file::{POLICY_FILE_MAX_BYTES, PolicySource};
+pub use request::{Command, Key, Moment, Program, Purpose, Request};
+pub use rules::{Limits, Policy};

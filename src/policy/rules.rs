@@ -1,0 +1,81 @@
+//! A policy as the rest of the program asks for it.
+
+use std::time::Duration;
+
+use super::alias::{AliasError, Aliased, Environments};
+use super::decision::Workdir;
+use super::document::Document;
+use super::error::Fault;
+use crate::name::{EnvName, KeyPattern};
+
+/// A policy file that can be used.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) guest_document: String,
+    pub(super) environments: Environments,
+    pub(super) trusted_dirs: Vec<String>,
+    pub(super) env_pass: Vec<EnvName>,
+    pub(super) limits: Limits,
+    pub(super) workdir: Workdir,
+    pub(super) required_layers: Vec<String>,
+}
+
+/// Limits of every run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest time limit a run can get.
+    pub timeout_max: Duration,
+    /// Bytes kept of each output stream.
+    pub output_bytes: u64,
+    /// Processes and threads at the same time.
+    pub processes: u32,
+}
+
+impl Policy {
+    /// Takes the bytes of a policy file.
+    ///
+    /// # Errors
+    /// [`Fault::Syntax`] for the first thing that is not understood, [`Fault::Invalid`] for all that cannot be meant.
+    pub fn parse(bytes: &[u8]) -> Result<Policy, Fault> {
+        Document::parse(bytes)?.into_policy()
+    }
+
+    /// The rules as JSON, for the `configure` of the built-in policy module, which documents its form.
+    pub fn guest_document(&self) -> &str {
+        &self.guest_document
+    }
+
+    /// What `pattern` means in the environment `env`: its first alias that fits decides, and without one nothing changes.
+    ///
+    /// # Errors
+    /// When the file has no such environment, or the result is not a key pattern any more.
+    pub fn alias(&self, env: &str, pattern: &KeyPattern) -> Result<Aliased, AliasError> {
+        self.environments.apply(env, pattern)
+    }
+
+    /// Directories in which programs are looked up beside the system's: absolute or `~/…`, possibly with glob characters.
+    pub fn trusted_dirs(&self) -> &[String] {
+        &self.trusted_dirs
+    }
+
+    /// Variables that a run takes over from the environment of this process.
+    pub fn env_pass(&self) -> &[EnvName] {
+        &self.env_pass
+    }
+
+    /// The limits of every run.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Where commands run when the request names no directory.
+    pub fn workdir(&self) -> Workdir {
+        self.workdir
+    }
+
+    /// Names of the layers of confinement without which nothing runs. They are not checked here: a name that the runner
+    /// does not know is a layer that it cannot enforce.
+    pub fn required_layers(&self) -> &[String] {
+        &self.required_layers
+    }
+}

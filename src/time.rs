@@ -1,0 +1,143 @@
+//! Time: now, spans and moments as people write them, and as records show them.
+
+#![forbid(unsafe_code)]
+
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+const HOUR_SECONDS: u64 = 3600;
+const DAY_SECONDS: u64 = 24 * HOUR_SECONDS;
+
+/// Seconds since 1970-01-01 00:00 UTC.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The local time zone's offset from UTC at this moment, in minutes.
+pub fn utc_offset_minutes(unix_seconds: i64) -> i32 {
+    let moment = Timestamp::from_second(unix_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    TimeZone::system().to_offset(moment).seconds() / 60
+}
+
+/// A moment as RFC 3339 in UTC, such as `2030-12-31T23:59:59Z`.
+pub fn rfc3339(unix_seconds: i64) -> String {
+    let moment = Timestamp::from_second(unix_seconds);
+    moment.map_or_else(|_| format!("{unix_seconds} s"), |moment| moment.to_string())
+}
+
+/// A length of time: `500ms`, `90s`, `5m` (minutes), `12h`, `30d`, `2w`, `1y` (365 days).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "write a number and a unit: ms, s, m (minutes), h, d, w or y, such as 90s or 30d";
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
+        let (number, unit) = text.split_at(unit_at);
+        let number: u64 = number.parse().map_err(|_| RULE)?;
+        let unit_seconds = match unit {
+            "ms" => return Ok(Self(Duration::from_millis(number))),
+            "s" => 1,
+            "m" => 60,
+            "h" => HOUR_SECONDS,
+            "d" => DAY_SECONDS,
+            "w" => 7 * DAY_SECONDS,
+            "y" => 365 * DAY_SECONDS,
+            _ => return Err(RULE),
+        };
+        let seconds = number.checked_mul(unit_seconds).ok_or("that is too long")?;
+        Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
+/// When a secret expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Not at all.
+    Never,
+    /// This long after now.
+    In(Duration),
+    /// At the end of this day, in the local time zone.
+    On(Date),
+}
+
+impl Expiry {
+    /// The moment in seconds since 1970 UTC, as seen from `now`.
+    pub fn unix_seconds(self, now: i64) -> Result<Option<i64>, &'static str> {
+        const TOO_LATE: &str = "that is too far in the future";
+        match self {
+            Self::Never => Ok(None),
+            Self::In(span) => {
+                let span = i64::try_from(span.as_secs()).map_err(|_| TOO_LATE)?;
+                now.checked_add(span).map(Some).ok_or(TOO_LATE)
+            }
+            Self::On(date) => {
+                let midnight = date.tomorrow().and_then(|next| next.to_zoned(TimeZone::system()));
+                midnight.map(|midnight| Some(midnight.timestamp().as_second())).map_err(|_| TOO_LATE)
+            }
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        if let Ok(date) = text.parse::<Date>() {
+            return Ok(Self::On(date));
+        }
+        match text.parse::<Span>() {
+            Ok(Span(span)) => Ok(Self::In(span)),
+            Err(_) => Err("write a span such as 90d or 1y, a date such as 2030-12-31, or never"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_a_unit() {
+        let seconds = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs());
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!("500ms".parse(), Ok(Span(Duration::from_millis(500))));
+        assert_eq!(seconds("5m"), Ok(300));
+        assert_eq!(seconds("1h"), Ok(3600));
+        assert_eq!(seconds("30d"), Ok(30 * 86_400));
+        assert_eq!(seconds("2w"), Ok(14 * 86_400));
+        assert_eq!(seconds("1y"), Ok(365 * 86_400));
+        for bad in ["", "5", "m", "-5m", "1.5h", "5 m", "5mo", "99999999999999999y"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_924_991_999), "2030-12-31T23:59:59Z");
+        assert_eq!(rfc3339(i64::MAX), "9223372036854775807 s");
+    }
+
+    #[test]
+    fn expiry_is_a_span_a_date_or_never() {
+        assert_eq!("never".parse(), Ok(Expiry::Never));
+        let at = |text: &str| text.parse::<Expiry>().expect("valid").unix_seconds(1_000).expect("in range");
+        assert_eq!(at("never"), None);
+        assert_eq!(at("90s"), Some(1_090));
+        assert!(at("2030-12-31").is_some());
+        for bad in ["", "soon", "2030-13-01", "tomorrow"] {
+            assert!(bad.parse::<Expiry>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The encrypted vault: a directory with `vault.db`, `vault.salt` and `vault.meta`.
+//!
+//! A vault is either a [`LockedVault`], which knows only what the files show to everybody, or a [`Vault`], which has the
+//! keys. Nothing is kept between two calls but keys, so what another process changes is seen at once.
+//!
+//! ```text
+//! password ─Argon2id─▶ master key ─HKDF "dek-v1"─▶ KEK ─AES-256-GCM─▶ DEK (random) ─HKDF, one label each─▶ purposes
+//!                           └─HKDF "audit-log-v1"─▶ audit key of epoch 0
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod files;
+mod keys;
+mod record;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::crypto::{self, CryptoError, KdfParams, Key};
+use crate::name::SecretName;
+use crate::secret::SecretBytes;
+
+use files::{Files, Header, Stage};
+use keys::{Keys, Wrapping};
+
+pub use files::Warning;
+pub use keys::AuditKeys;
+pub use record::{
+    BINDINGS_MAX, Change, Entry, FIELDS_MAX, Field, FieldInfo, Fields, InvalidSecret, Metadata,
+    NOTES_MAX_BYTES, TAGS_MAX, URL_MAX_BYTES, VALUE_FIELD, VALUE_MAX_BYTES,
+};
+pub use store::{Stored, Transaction};
+
+/// The format this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Shortest master password, in bytes. Below it, Argon2id does not help.
+pub const PASSWORD_MIN_BYTES: usize = 8;
+/// Longest master password, in bytes.
+pub const PASSWORD_MAX_BYTES: usize = 128;
+
+/// Why a vault cannot be made, opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// There is a vault already, or a part of one.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// The file that was found.
+        path: PathBuf,
+    },
+    /// There is no vault.
+    #[error("there is no vault in {}", dir.display())]
+    Missing {
+        /// The directory that was looked into.
+        dir: PathBuf,
+    },
+    /// Some of the vault's files are there, but not this one.
+    #[error("the vault is incomplete: {} is missing", path.display())]
+    Incomplete {
+        /// The file that is missing.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database cannot be read or written.
+    #[error("the vault's database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The vault was written by a newer version of this program.
+    #[error("the vault has format version {found}; this program knows {FORMAT_VERSION}")]
+    UnknownVersion {
+        /// The version found in `vault.meta`.
+        found: u32,
+    },
+    /// A part of the vault is damaged, or was changed by someone without the keys.
+    #[error("the vault is damaged or was tampered with: {0}")]
+    Corrupted(&'static str),
+    /// A new master password is too short or too long.
+    #[error("a master password has {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} bytes")]
+    PasswordLength,
+    /// A secret breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] InvalidSecret),
+    /// A formula failed for a reason that is not the vault's.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+/// Why a vault stays locked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// The password is not this vault's.
+    #[error("wrong master password")]
+    WrongPassword,
+    /// The vault cannot be used, whatever the password.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// A vault whose keys are not known.
+pub struct LockedVault {
+    files: Files,
+    header: Header,
+    warnings: Vec<Warning>,
+}
+
+impl LockedVault {
+    /// Makes a new vault in `dir`, which is created if it is not there. `now` is in unix seconds. `init` may fill the
+    /// vault; only when it returns without an error does the vault exist for others, with all that `init` committed.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] if `dir` holds a vault or a part of one, which is left untouched;
+    /// [`VaultError::PasswordLength`]; whatever `init` returns.
+    pub fn create<E: From<VaultError>>(
+        dir: &Path,
+        password: &SecretBytes,
+        now: i64,
+        init: impl FnOnce(&Vault) -> Result<(), E>,
+    ) -> Result<Vault, E> {
+        Self::create_with(dir, password, KdfParams::DEFAULT, now, init)
+    }
+
+    /// As [`LockedVault::create`], with another cost of hashing the password.
+    ///
+    /// # Errors
+    /// As [`LockedVault::create`].
+    pub fn create_with<E: From<VaultError>>(
+        dir: &Path,
+        password: &SecretBytes,
+        params: KdfParams,
+        now: i64,
+        init: impl FnOnce(&Vault) -> Result<(), E>,
+    ) -> Result<Vault, E> {
+        let files = Files::in_dir(dir);
+        let stage = prepare(&files, password)?;
+        let header = Header::new(params, now)?;
+        let vault = build(stage.files().clone(), header, password)?;
+        init(&vault)?;
+        Ok(vault.move_to(files, stage)?)
+    }
+
+    /// Reads what can be read of the vault in `dir` without its password.
+    ///
+    /// # Errors
+    /// [`VaultError::Missing`], [`VaultError::Incomplete`], [`VaultError::UnknownVersion`], or
+    /// [`VaultError::Corrupted`] if the files do not have the form of a vault's.
+    pub fn open(dir: &Path) -> Result<Self, VaultError> {
+        let files = Files::in_dir(dir);
+        files.require_all()?;
+        let header = files.read_header()?;
+        let warnings = files.warnings();
+        Ok(Self {
+            files,
+            header,
+            warnings,
+        })
+    }
+
+    /// Unlocks the vault. Takes as long as Argon2id does with the vault's parameters.
+    ///
+    /// # Errors
+    /// [`UnlockError::WrongPassword`]; or what is wrong with the vault.
+    pub fn unlock(self, password: &SecretBytes) -> Result<Vault, UnlockError> {
+        let connection = store::connect(&self.files.database())?;
+        let wrapping = Wrapping::new(password, &self.header)?;
+        let keys = keys::load(&connection, &self.header, &wrapping)?;
+        let password = Some(password.duplicate());
+        Ok(Vault {
+            files: self.files,
+            header: self.header,
+            warnings: self.warnings,
+            connection,
+            keys,
+            password,
+        })
+    }
+
+    /// What others can do to the vault's files that they should not.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+/// A vault whose keys are known.
+pub struct Vault {
+    files: Files,
+    header: Header,
+    warnings: Vec<Warning>,
+    connection: Connection,
+    keys: Keys,
+    password: Option<SecretBytes>,
+}
+
+impl Vault {
+    /// The vault's directory.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
+
+    /// When the vault was made, in unix seconds.
+    pub fn created_at(&self) -> i64 {
+        self.header.created_at
+    }
+
+    /// What others can do to the vault's files that they should not.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The names of all secrets, sorted.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`], [`VaultError::Corrupted`].
+    pub fn names(&self) -> Result<Vec<SecretName>, VaultError> {
+        Ok(self
+            .entries()?
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect())
+    }
+
+    /// All secrets without their values, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Vault::names`].
+    pub fn entries(&self) -> Result<Vec<Entry>, VaultError> {
+        store::entries(&self.connection, &self.keys)
+    }
+
+    /// One secret without its values.
+    ///
+    /// # Errors
+    /// As [`Vault::names`].
+    pub fn entry(&self, name: &SecretName) -> Result<Option<Entry>, VaultError> {
+        store::entry(&self.connection, &self.keys, name)
+    }
+
+    /// The values of one secret. Whoever calls this has recorded before why it may.
+    ///
+    /// # Errors
+    /// As [`Vault::names`].
+    pub fn reveal(&self, name: &SecretName) -> Result<Option<Fields>, VaultError> {
+        store::reveal(&self.connection, &self.keys, name)
+    }
+
+    /// Begins a change. Waits up to ten seconds for other writers.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`], also when the wait was too long.
+    pub fn begin(&self) -> Result<Transaction<'_>, VaultError> {
+        Transaction::begin(&self.connection, &self.keys)
+    }
+
+    /// The database, for those who read other tables of it.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What the audit log is kept with.
+    pub fn audit_keys(&self) -> AuditKeys {
+        self.keys.audit_keys()
+    }
+
+    /// Authenticates compiled modules in the cache.
+    pub fn cache_key(&self) -> &Key {
+        &self.keys.cache
+    }
+
+    /// Authenticates what is kept of the vault's state outside of it.
+    pub fn state_key(&self) -> &Key {
+        &self.keys.state
+    }
+
+    /// The master password, if the vault was unlocked with it: to be hidden wherever it turns up.
+    pub fn password(&self) -> Option<&SecretBytes> {
+        self.password.as_ref()
+    }
+
+    /// Closes the staged vault, gives its files their places, and opens it there.
+    fn move_to(self, files: Files, stage: Stage) -> Result<Self, VaultError> {
+        self.connection.close().map_err(|(_, error)| error)?;
+        stage.publish(&files)?;
+        let connection = store::connect(&files.database())?;
+        Ok(Self {
+            warnings: files.warnings(),
+            files,
+            connection,
+            ..self
+        })
+    }
+}
+
+fn prepare(files: &Files, password: &SecretBytes) -> Result<Stage, VaultError> {
+    if !(PASSWORD_MIN_BYTES..=PASSWORD_MAX_BYTES).contains(&password.len()) {
+        return Err(VaultError::PasswordLength);
+    }
+    files.refuse_any()?;
+    Stage::new(files)
+}
+
+fn build(files: Files, header: Header, password: &SecretBytes) -> Result<Vault, VaultError> {
+    files.write_header(&header)?;
+    files.create_database()?;
+    let connection = store::connect(&files.database())?;
+    store::create_tables(&connection)?;
+    let wrapping = Wrapping::new(password, &header)?;
+    let keys = keys::create(&connection, &header, &wrapping)?;
+    let password = Some(password.duplicate());
+    Ok(Vault {
+        files,
+        header,
+        warnings: Vec::new(),
+        connection,
+        keys,
+        password,
+    })
+}

@@ -1,0 +1,406 @@
+//! Rows of `secrets`, sealed and opened.
+//!
+//! A row has two blobs: the entry (name and metadata), which lists read, and the values, which only `reveal` reads. The
+//! entry holds the tag of its values, and its associated data binds the row's plain columns, so a row is authentic as a
+//! whole or not at all.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::keys::{Keys, place};
+use super::record::{Change, Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata};
+use super::{VaultError, crypto};
+use crate::crypto::{CryptoError, MAC_BYTES, TAG_BYTES};
+use crate::name::SecretName;
+use crate::secret::SecretBytes;
+
+/// Longest wait for another process that is writing. Writers hold the lock for milliseconds.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE metadata (
+        name  TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE secrets (
+        id         BLOB PRIMARY KEY,
+        name_index BLOB NOT NULL UNIQUE,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        entry      BLOB NOT NULL,
+        value      BLOB NOT NULL
+    ) STRICT;
+";
+
+const TAMPERED_ENTRY: VaultError = VaultError::Corrupted("a secret's record was changed");
+const TAMPERED_VALUES: VaultError = VaultError::Corrupted("a secret's value was changed");
+
+/// Opens the database file, which must exist.
+pub(super) fn connect(path: &Path) -> Result<Connection, VaultError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The file may have been written by someone else: nothing in its schema is run.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    // `fullfsync` makes macOS flush the disk's own cache too; other systems ignore it.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA fullfsync = ON;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA cell_size_check = ON;
+         PRAGMA mmap_size = 0;
+         PRAGMA temp_store = MEMORY;",
+    )?;
+    Ok(connection)
+}
+
+pub(super) fn create_tables(connection: &Connection) -> Result<(), VaultError> {
+    Ok(connection.execute_batch(SCHEMA)?)
+}
+
+/// All secrets, sorted by name.
+pub(super) fn entries(connection: &Connection, keys: &Keys) -> Result<Vec<Entry>, VaultError> {
+    let mut statement = connection
+        .prepare_cached("SELECT id, name_index, created_at, updated_at, entry FROM secrets")?;
+    let rows = statement.query_map([], SealedEntry::from_row)?;
+    let opened = rows.map(|row| Ok(row?.open(keys)?.entry));
+    let mut entries = opened.collect::<Result<Vec<Entry>, VaultError>>()?;
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+pub(super) fn entry(
+    connection: &Connection,
+    keys: &Keys,
+    name: &SecretName,
+) -> Result<Option<Entry>, VaultError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name_index, created_at, updated_at, entry FROM secrets WHERE name_index = ?1",
+    )?;
+    let index = name_index(keys, name);
+    let sealed = statement
+        .query_row([index], SealedEntry::from_row)
+        .optional()?;
+    sealed
+        .map(|sealed| Ok(sealed.open(keys)?.entry))
+        .transpose()
+}
+
+pub(super) fn reveal(
+    connection: &Connection,
+    keys: &Keys,
+    name: &SecretName,
+) -> Result<Option<Fields>, VaultError> {
+    Ok(whole_row(connection, keys, name)?.map(|(_, fields)| fields))
+}
+
+/// Both blobs in one query: they are of one state, whatever other processes write meanwhile.
+fn whole_row(
+    connection: &Connection,
+    keys: &Keys,
+    name: &SecretName,
+) -> Result<Option<(OpenedEntry, Fields)>, VaultError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name_index, created_at, updated_at, entry, value FROM secrets WHERE name_index = ?1",
+    )?;
+    let read = |row: &Row| Ok((SealedEntry::from_row(row)?, row.get::<_, Vec<u8>>(5)?));
+    let Some((sealed, values)) = statement
+        .query_row([name_index(keys, name)], read)
+        .optional()?
+    else {
+        return Ok(None);
+    };
+    let opened = sealed.open(keys)?;
+    let fields = opened.open_values(keys, &values)?;
+    Ok(Some((opened, fields)))
+}
+
+/// A change of the vault that others see when it is committed, whole. Dropped, it never was.
+pub struct Transaction<'a> {
+    transaction: rusqlite::Transaction<'a>,
+    keys: &'a Keys,
+}
+
+/// What [`Transaction::set`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// The secret is new.
+    Created,
+    /// The secret was there.
+    Updated,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn begin(connection: &'a Connection, keys: &'a Keys) -> Result<Self, VaultError> {
+        let transaction =
+            rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        Ok(Self { transaction, keys })
+    }
+
+    /// Creates the secret, or changes what `change` gives. `now` is in unix seconds.
+    ///
+    /// # Errors
+    /// [`VaultError::Invalid`] if the secret would break a rule; nothing is changed then.
+    pub fn set(&self, name: &SecretName, change: Change, now: i64) -> Result<Stored, VaultError> {
+        let (id, created_at, mut metadata, fields, stored) =
+            match whole_row(&self.transaction, self.keys, name)? {
+                Some((OpenedEntry { id, entry, .. }, fields)) => (
+                    id,
+                    entry.created_at,
+                    entry.metadata,
+                    fields,
+                    Stored::Updated,
+                ),
+                None => (
+                    crypto::random()?,
+                    now,
+                    Metadata::default(),
+                    Fields(Vec::new()),
+                    Stored::Created,
+                ),
+            };
+        change.apply_to(&mut metadata, now)?;
+        let fields = merge(fields, change.fields);
+        let entry = Entry {
+            name: name.clone(),
+            metadata,
+            created_at,
+            updated_at: now,
+        };
+        self.write(id, &entry, &fields)?;
+        Ok(stored)
+    }
+
+    /// Deletes the secret. Says whether it was there.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`].
+    pub fn delete(&self, name: &SecretName) -> Result<bool, VaultError> {
+        let mut statement = self
+            .transaction
+            .prepare_cached("DELETE FROM secrets WHERE name_index = ?1")?;
+        Ok(statement.execute([name_index(self.keys, name)])? > 0)
+    }
+
+    /// The connection within the transaction, for the audit record of this change.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.transaction
+    }
+
+    /// Makes the change durable. Only the audit log calls this, after it has added its record.
+    pub(crate) fn commit(self) -> Result<(), rusqlite::Error> {
+        self.transaction.commit()
+    }
+
+    fn write(&self, id: RowId, entry: &Entry, fields: &Fields) -> Result<(), VaultError> {
+        let index = name_index(self.keys, &entry.name);
+        let values = seal_values(self.keys, &id, fields)?;
+        let sealed_entry = seal_entry(self.keys, &id, &index, entry, &values)?;
+        let mut statement = self.transaction.prepare_cached(
+            "INSERT OR REPLACE INTO secrets (id, name_index, created_at, updated_at, entry, value)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        statement.execute((
+            id,
+            index,
+            entry.created_at,
+            entry.updated_at,
+            sealed_entry,
+            values,
+        ))?;
+        Ok(())
+    }
+}
+
+fn merge(old: Fields, new: Vec<Field>) -> Fields {
+    let mut fields = old.0;
+    for field in new {
+        match fields.iter_mut().find(|known| known.name == field.name) {
+            Some(known) => *known = field,
+            None => fields.push(field),
+        }
+    }
+    Fields(fields)
+}
+
+/// The random id of a row: what binds its two blobs to it.
+type RowId = [u8; 16];
+type Index = [u8; MAC_BYTES];
+
+fn name_index(keys: &Keys, name: &SecretName) -> Index {
+    crypto::mac(&keys.index, &[name.as_str().as_bytes()])
+}
+
+struct SealedEntry {
+    id: RowId,
+    index: Index,
+    created_at: i64,
+    updated_at: i64,
+    blob: Vec<u8>,
+}
+
+struct OpenedEntry {
+    id: RowId,
+    entry: Entry,
+    /// The tag of the values that belong to this entry.
+    values_tag: [u8; TAG_BYTES],
+}
+
+/// What the entry's blob holds behind the tag of the values.
+#[derive(Serialize, Deserialize)]
+struct EntryBody {
+    name: SecretName,
+    #[serde(flatten)]
+    metadata: Metadata,
+}
+
+impl SealedEntry {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            index: row.get(1)?,
+            created_at: row.get(2)?,
+            updated_at: row.get(3)?,
+            blob: row.get(4)?,
+        })
+    }
+
+    fn open(self, keys: &Keys) -> Result<OpenedEntry, VaultError> {
+        let Self {
+            id,
+            index,
+            created_at,
+            updated_at,
+            blob,
+        } = self;
+        let opened = with_entry_place(keys, &id, &index, (created_at, updated_at), |parts| {
+            crypto::open(&keys.record, parts, &blob).map_err(|_| TAMPERED_ENTRY)
+        })?;
+        let (tag, body) = opened
+            .expose()
+            .split_first_chunk::<TAG_BYTES>()
+            .ok_or(TAMPERED_ENTRY)?;
+        let EntryBody { name, metadata } =
+            serde_json::from_slice(body).map_err(|_| TAMPERED_ENTRY)?;
+        let entry = Entry {
+            name,
+            metadata,
+            created_at,
+            updated_at,
+        };
+        Ok(OpenedEntry {
+            id,
+            entry,
+            values_tag: *tag,
+        })
+    }
+}
+
+impl OpenedEntry {
+    fn open_values(&self, keys: &Keys, blob: &[u8]) -> Result<Fields, VaultError> {
+        if blob.last_chunk() != Some(&self.values_tag) {
+            return Err(TAMPERED_VALUES);
+        }
+        let opened = crypto::open(&keys.record, &values_place(keys, &self.id), blob)
+            .map_err(|_| TAMPERED_VALUES)?;
+        let values = split_values(opened.expose()).ok_or(TAMPERED_VALUES)?;
+        let infos = &self.entry.metadata.fields;
+        if values.len() != infos.len() {
+            return Err(TAMPERED_VALUES);
+        }
+        let field = |(info, value): (&FieldInfo, SecretBytes)| Field {
+            name: info.name.clone(),
+            sensitive: info.sensitive,
+            value,
+        };
+        Ok(Fields(infos.iter().zip(values).map(field).collect()))
+    }
+}
+
+fn seal_entry(
+    keys: &Keys,
+    id: &RowId,
+    index: &Index,
+    entry: &Entry,
+    values: &[u8],
+) -> Result<Vec<u8>, VaultError> {
+    let body = EntryBody {
+        name: entry.name.clone(),
+        metadata: entry.metadata.clone(),
+    };
+    let mut plaintext = Zeroizing::new(values[values.len().saturating_sub(TAG_BYTES)..].to_vec());
+    serde_json::to_writer(&mut *plaintext, &body).map_err(|_| CryptoError::TooLong)?;
+    with_entry_place(
+        keys,
+        id,
+        index,
+        (entry.created_at, entry.updated_at),
+        |parts| Ok(crypto::seal(&keys.record, parts, &plaintext)?),
+    )
+}
+
+fn with_entry_place<T>(
+    keys: &Keys,
+    id: &RowId,
+    index: &Index,
+    (created_at, updated_at): (i64, i64),
+    use_parts: impl FnOnce(&[&[u8]]) -> T,
+) -> T {
+    let (created_at, updated_at) = (created_at.to_be_bytes(), updated_at.to_be_bytes());
+    let columns = [index.as_slice(), &created_at, &updated_at];
+    use_parts(
+        &[
+            place(&keys.vault_id, "secrets", id, "entry").as_slice(),
+            &columns,
+        ]
+        .concat(),
+    )
+}
+
+fn values_place<'a>(keys: &'a Keys, id: &'a RowId) -> [&'a [u8]; 6] {
+    place(&keys.vault_id, "secrets", id, "value")
+}
+
+/// The values one behind the other, each preceded by its length in four bytes (big-endian).
+fn seal_values(keys: &Keys, id: &RowId, fields: &Fields) -> Result<Vec<u8>, VaultError> {
+    // Room for all of it from the start: a vector that grows leaves copies behind.
+    let room = fields
+        .iter()
+        .map(|field| LENGTH_BYTES + field.value.len())
+        .sum();
+    let mut plaintext = Zeroizing::new(Vec::with_capacity(room));
+    for Field { name, value, .. } in fields {
+        let length =
+            u32::try_from(value.len()).map_err(|_| InvalidSecret::ValueTooLong(name.clone()))?;
+        plaintext.extend_from_slice(&length.to_be_bytes());
+        plaintext.extend_from_slice(value.expose());
+    }
+    Ok(crypto::seal(
+        &keys.record,
+        &values_place(keys, id),
+        &plaintext,
+    )?)
+}
+
+const LENGTH_BYTES: usize = size_of::<u32>();
+
+fn split_values(mut rest: &[u8]) -> Option<Vec<SecretBytes>> {
+    let mut values = Vec::new();
+    while let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (value, behind) = behind.split_at_checked(length)?;
+        values.push(SecretBytes::from_vec(value.to_vec()));
+        rest = behind;
+    }
+    rest.is_empty().then_some(values)
+}

@@ -1,0 +1,120 @@
+//! What a guest may use, and the clock that ends its calls.
+//!
+//! Every call is bounded by fuel (instructions), by a deadline in real time, and in linear memory, tables and instances.
+//! Whatever is exceeded traps, and a trap is an answer that never widens anything.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+
+use super::ModuleError;
+
+/// Length of an epoch. Deadlines are a whole number of them, so one may be overrun by this much.
+const EPOCH: Duration = Duration::from_millis(10);
+/// Tables of all core modules of a component together, in elements: a component of 1 MB has a few thousand functions.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core instances, memories and tables of a component: adapters and the module itself.
+const INSTANCES_MAX: usize = 16;
+
+/// Bounds of the calls into one module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Instructions of one call, roughly.
+    pub(crate) fuel: u64,
+    /// Real time of one call, in epochs of 10 ms.
+    pub(crate) deadline_epochs: u64,
+    /// Linear memory, in bytes.
+    pub(crate) memory_bytes: usize,
+}
+
+/// What a store holds for a guest.
+pub(crate) struct Guest {
+    limits: StoreLimits,
+}
+
+/// A store that enforces the limits of memory and tables; `arm` bounds each call.
+pub(crate) fn store(engine: &Engine, limits: Limits) -> Store<Guest> {
+    let bounds = StoreLimitsBuilder::new()
+        .memory_size(limits.memory_bytes)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .instances(INSTANCES_MAX)
+        .memories(INSTANCES_MAX)
+        .tables(INSTANCES_MAX)
+        .trap_on_grow_failure(true)
+        .build();
+    let mut store = Store::new(engine, Guest { limits: bounds });
+    store.limiter(|guest| &mut guest.limits);
+    store
+}
+
+/// Gives the next call its fuel and its deadline.
+pub(crate) fn arm(store: &mut Store<Guest>, limits: Limits) -> Result<(), ModuleError> {
+    store.set_fuel(limits.fuel).map_err(ModuleError::host)?;
+    store.set_epoch_deadline(limits.deadline_epochs);
+    Ok(())
+}
+
+/// Advances the engine's epoch while a call runs, and sleeps otherwise.
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    calls: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, usize> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that is running; the epoch advances until it is dropped.
+pub(crate) struct Call<'a> {
+    shared: &'a Shared,
+}
+
+impl Ticker {
+    /// Starts the clock of `engine`. Its thread ends with the ticker.
+    pub(crate) fn start(engine: &Engine) -> Result<Self, ModuleError> {
+        let shared = Arc::new(Shared { calls: Mutex::new(0), changed: Condvar::new() });
+        let (watched, engine) = (Arc::downgrade(&shared), engine.clone());
+        thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || tick(&watched, &engine))
+            .map_err(ModuleError::host)?;
+        Ok(Self { shared })
+    }
+
+    /// Marks the beginning of a call.
+    pub(crate) fn call(&self) -> Call<'_> {
+        *self.shared.calls() += 1;
+        self.shared.changed.notify_one();
+        Call { shared: &self.shared }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        *self.shared.calls() -= 1;
+    }
+}
+
+fn tick(shared: &Weak<Shared>, engine: &Engine) {
+    while let Some(shared) = shared.upgrade() {
+        let calls = shared.calls();
+        if *calls == 0 {
+            // Woken by the next call; looks every second whether the ticker is gone.
+            let waited = shared.changed.wait_timeout(calls, Duration::from_secs(1));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            continue;
+        }
+        drop(calls);
+        drop(shared);
+        thread::sleep(EPOCH);
+        engine.increment_epoch();
+    }
+}

@@ -32,8 +32,8 @@ pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use crate::audit::{Filter as AuditFilter, Outcome as AuditOutcome, Record as AuditRecord};
-pub use crate::sanitize::Redaction;
-pub use secretctl_runner::{Cancel, Enforcement};
+pub use crate::sanitize::{Channel, Redaction, Sanitized};
+pub use secretctl_runner::{Cancel, Cause, Enforcement, Stdin, Stop};
 
 use self::program::NameIndex;
 use crate::audit::{self, Commit, Detail, Log, Recorded, Source};

@@ -131,7 +131,8 @@ impl KdfParams {
     }
 }
 
-/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106.
+/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106. Its working memory is not wiped: with the default
+/// parameters it is a mapping of its own, which goes back to the system when this returns.
 ///
 /// # Errors
 /// [`CryptoError::Kdf`] for parameters that are not acceptable, or too little memory.
@@ -253,10 +254,13 @@ fn hmac_of(key: &Key, parts: &[&[u8]]) -> Hmac<Sha256> {
 }
 
 fn framed(parts: &[&[u8]]) -> Vec<u8> {
-    parts
-        .iter()
-        .flat_map(|part| [length(part).as_slice(), part].concat())
-        .collect()
+    let mut framed =
+        Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
+    for part in parts {
+        framed.extend_from_slice(&length(part));
+        framed.extend_from_slice(part);
+    }
+    framed
 }
 
 /// In eight bytes, big-endian.

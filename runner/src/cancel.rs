@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-/// A handle that ends every run it was given to. Clones are the same handle. To be used from any thread, so also
-/// from one that waits for signals, but not from within a signal handler.
+/// A handle that ends every run it was given to. Clones are the same handle. To be used from any
+/// thread, so also from one that waits for signals, but not from within a signal handler.
 #[derive(Clone, Default)]
 pub struct Cancel {
     state: Arc<Mutex<State>>,
 }
 
 enum State {
-    /// The pipe of each run that is listening: a byte is a signal's number, the end of the stream is the cancel.
+    /// The pipe of each run that is listening: a byte is a signal's number, the end of the stream
+    /// is the cancel.
     Armed {
         next: u64,
         runs: Vec<(u64, PipeWriter)>,
@@ -38,7 +39,8 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Ends all runs of this handle, present and future: SIGTERM, grace, SIGKILL, for the whole tree.
+    /// Ends all runs of this handle, present and future: SIGTERM, grace, SIGKILL, for the whole
+    /// tree.
     pub fn cancel(&self) {
         *self.lock() = State::Cancelled;
     }
@@ -48,8 +50,8 @@ impl Cancel {
         matches!(*self.lock(), State::Cancelled)
     }
 
-    /// Passes a signal on to the process group of each run of this handle; what it does there is up to the child.
-    /// Numbers outside 1 to 64 do nothing.
+    /// Passes a signal on to the process group of each run of this handle; what it does there is up
+    /// to the child. Numbers outside 1 to 64 do nothing.
     pub fn signal(&self, number: i32) {
         let Ok(byte @ 1..=64) = u8::try_from(number) else {
             return;

@@ -5,16 +5,12 @@ use std::convert::Infallible;
 use std::ffi::{CStr, CString, NulError, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
-#[cfg(target_os = "linux")]
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-#[cfg(target_os = "linux")]
-use rustix::fs::OFlags;
-use rustix::fs::{Mode, stat};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, chdir, getrlimit, setrlimit, setsid, umask};
 use rustix::stdio::dup2_stdin;
@@ -35,8 +31,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) helper: Pid,
 }
 
-/// Runs in the new process, never returns. Waits until the helper says go. A failure goes back the same way; success
-/// closes it.
+/// Runs in the new process, never returns. Waits until the helper says go. A failure goes back the
+/// same way; success closes it.
 pub(crate) fn become_program(birth: &Birth<'_>, mut helper: UnixStream) -> ! {
     // Unwinding would go on as a second helper.
     std::panic::set_hook(Box::new(|_| sys::exit_now(NOT_STARTED)));
@@ -52,21 +48,23 @@ pub(crate) fn become_program(birth: &Birth<'_>, mut helper: UnixStream) -> ! {
 
 /// The steps, in the order that makes each of them possible and lets none undo an earlier one:
 ///
-/// 1. All signals at their defaults, none blocked: a caller who ignores SIGTERM or SIGPIPE does not pass that on.
+/// 1. All signals at their defaults, none blocked: a caller who ignores SIGTERM or SIGPIPE does not
+///    pass that on.
 /// 2. umask 077.
 /// 3. A session of our own: no terminal, no job control, a process group for the whole tree.
 /// 4. A cgroup of our own. Not built yet.
 /// 5. User, mount, process, IPC and network namespaces. Not built yet.
 /// 6. The view of the file system in them. Not built yet.
-/// 7. Resource limits. The number of processes waits for step 5: without a user namespace the kernel counts all
-///    processes of the user, and none of root's.
+/// 7. Resource limits. The number of processes waits for step 5: without a user namespace the
+///    kernel counts all processes of the user, and none of root's.
 /// 8. All capabilities given up, and the ways to get them back.
-/// 9. No new privileges by executing anything. From here on we die with the helper; a change of user or
-///    capabilities would undo that.
+/// 9. No new privileges by executing anything. From here on we die with the helper; a change of
+///    user or capabilities would undo that.
 /// 10. Landlock, which needs step 9. Not built yet.
 /// 11. Standard input, and every other descriptor closed when the program is executed.
 /// 12. The seccomp filter, which forbids what earlier steps use. Not built yet.
-/// 13. The working directory, the check that the program is the one that was judged, and the program itself.
+/// 13. The working directory, the check that the program is the one that was judged, and the
+///     program itself.
 fn confine_and_execute(birth: &Birth<'_>) -> Result<Infallible, StartError> {
     sys::reset_signals();
     umask(Mode::RWXG | Mode::RWXO);
@@ -89,7 +87,8 @@ fn limit(limits: &Limits) -> rustix::io::Result<()> {
     }
 }
 
-/// Soft and hard limit: a hard one above would be taken by programs that raise their own (node, Java).
+/// Soft and hard limit: a hard one above would be taken by programs that raise their own (node,
+/// Java).
 fn lower(resource: Resource, to: u64) -> rustix::io::Result<()> {
     let limit = Some(getrlimit(resource).maximum.unwrap_or(u64::MAX).min(to));
     setrlimit(
@@ -108,8 +107,8 @@ fn give_up_privileges() -> io::Result<()> {
         clear_ambient_capability_set, set_capabilities, set_capabilities_secure_bits,
         set_no_new_privs,
     };
-    // Only with this capability may the bounding set be changed. Who lacks it cannot gain by it either, once no
-    // new privileges can be had.
+    // Only with this capability may the bounding set be changed. Who lacks it cannot gain by it
+    // either, once no new privileges can be had.
     if capabilities(None)?
         .effective
         .contains(CapabilitySet::SETPCAP)
@@ -170,11 +169,11 @@ fn set_stdin(stdin: Option<&OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-fn enter(birth: &Birth<'_>) -> io::Result<()> {
+fn enter(birth: &Birth<'_>) -> rustix::io::Result<()> {
     match (&birth.plan.working_directory, birth.directory) {
-        (WorkingDirectory::At(path), _) => Ok(chdir(path)?),
-        (WorkingDirectory::Temporary, Some(path)) => Ok(chdir(path)?),
-        (WorkingDirectory::Temporary, None) => Err(io::ErrorKind::NotFound.into()),
+        (WorkingDirectory::At(path), _) => chdir(path),
+        (WorkingDirectory::Temporary, Some(path)) => chdir(path),
+        (WorkingDirectory::Temporary, None) => Err(Errno::NOENT),
     }
 }
 
@@ -190,22 +189,23 @@ fn execute(birth: &Birth<'_>) -> Result<Infallible, Cause> {
         .map_err(nul)?;
     let environment = environment(birth).map_err(nul)?;
 
-    // What the file is must be known before it is executed: afterwards "not found" may also mean its interpreter.
-    let found = stat(&path).map_err(|error| match error {
+    // What the file is must be known before it is executed: afterwards "not found" may also mean
+    // its interpreter.
+    let (found, file) = look_at(&path).map_err(|error| match error {
         Errno::NOENT | Errno::NOTDIR => Cause::NotFound,
         error => Cause::Os(error.raw_os_error()),
     })?;
-    let found = FileId {
-        dev: found.st_dev as u64,
-        ino: found.st_ino as u64,
-    };
     if plan.expect.is_some_and(|expected| expected != found) {
         return Err(Cause::Replaced);
     }
-    let error = match plan.expect {
-        Some(expected) => execute_exactly(expected, &path, &argv, &environment)?,
-        None => sys::execute(None, &path, &argv, &environment),
-    };
+    // The file that was judged is executed itself, whatever becomes of its name meanwhile.
+    let judged = plan.expect.and(file);
+    let mut error = sys::execute(judged.as_ref().map(AsFd::as_fd), &path, &argv, &environment);
+    // A script's interpreter has to open the script by its name (it cannot by a descriptor that is
+    // closed by then), so for scripts a moment between check and use remains.
+    if judged.is_some() && Errno::from_io_error(&error) == Some(Errno::NOENT) {
+        error = sys::execute(None, &path, &argv, &environment);
+    }
     Err(match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) => Cause::NoInterpreter,
         Some(Errno::ACCESS | Errno::ISDIR) => Cause::NotExecutable,
@@ -215,45 +215,31 @@ fn execute(birth: &Birth<'_>) -> Result<Infallible, Cause> {
     })
 }
 
-/// Executes the file that was judged, whatever becomes of its name meanwhile. A script's interpreter has to open
-/// the script by a name, so for scripts a moment between check and use remains.
+/// Which file it is, with a hold on it where it can be executed by that.
 #[cfg(target_os = "linux")]
-fn execute_exactly(
-    expected: FileId,
-    path: &CStr,
-    argv: &[CString],
-    environment: &[CString],
-) -> Result<io::Error, Cause> {
-    let os = |error: Errno| Cause::Os(error.raw_os_error());
-    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(os)?;
-    let opened = rustix::fs::fstat(&file).map_err(os)?;
-    if expected
-        != (FileId {
-            dev: opened.st_dev,
-            ino: opened.st_ino,
-        })
-    {
-        return Err(Cause::Replaced);
-    }
-    let error = sys::execute(Some(file.as_fd()), path, argv, environment);
-    // The answer for scripts: their interpreter could not open a descriptor that is closed by then.
-    if Errno::from_io_error(&error) == Some(Errno::NOENT) {
-        return Ok(sys::execute(None, path, argv, environment));
-    }
-    Ok(error)
+fn look_at(path: &CStr) -> rustix::io::Result<(FileId, Option<OwnedFd>)> {
+    use rustix::fs::{OFlags, fstat, open};
+    let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fstat(&file)?;
+    let id = FileId {
+        dev: found.st_dev,
+        ino: found.st_ino,
+    };
+    Ok((id, Some(file)))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn execute_exactly(
-    _expected: FileId,
-    path: &CStr,
-    argv: &[CString],
-    environment: &[CString],
-) -> Result<io::Error, Cause> {
-    Ok(sys::execute(None, path, argv, environment))
+fn look_at(path: &CStr) -> rustix::io::Result<(FileId, Option<OwnedFd>)> {
+    let found = rustix::fs::stat(path)?;
+    let id = FileId {
+        dev: found.st_dev as u64,
+        ino: found.st_ino,
+    };
+    Ok((id, None))
 }
 
-/// The strings of the environment. They need no wiping: this process's memory ends with the execution or its failure.
+/// The strings of the environment. They need no wiping: this process's memory ends with the
+/// execution or its failure.
 fn environment(birth: &Birth<'_>) -> Result<Vec<CString>, NulError> {
     let own = match (birth.plan.home, birth.directory) {
         (Home::Temporary, Some(path)) => vec![("HOME", path), ("TMPDIR", path)],

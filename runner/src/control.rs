@@ -1,5 +1,5 @@
-//! One end of the socket between the two processes. It carries messages, at most one descriptor, and by its end the
-//! news that the other side is gone.
+//! One end of the socket between the two processes. It carries messages, at most one descriptor,
+//! and by its end the news that the other side is gone.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -55,8 +55,8 @@ impl<S: AsFd> Control<S> {
         Ok(())
     }
 
-    /// Sends what is in line, the descriptor together with the first byte, until the socket would block. An other side
-    /// that is gone is not an error here: the end of its stream says so.
+    /// Sends what is in line, the descriptor together with the first byte, until the socket would
+    /// block. An other side that is gone is not an error here: the end of its stream says so.
     pub(crate) fn flush(&mut self, descriptor: &mut Option<BorrowedFd<'_>>) -> io::Result<()> {
         while let Some((message, sent)) = self.leaving.front_mut() {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -83,7 +83,8 @@ impl<S: AsFd> Control<S> {
         Ok(())
     }
 
-    /// Reads once; what arrived is then had from [`Control::next`]. Returns a descriptor that came along.
+    /// Reads once; what arrived is then had from [`Control::next`]. Returns a descriptor that came
+    /// along.
     pub(crate) fn fill(&mut self) -> io::Result<Option<OwnedFd>> {
         let mut bytes = Zeroizing::new(vec![0; READ_BYTES]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -93,7 +94,10 @@ impl<S: AsFd> Control<S> {
             Ok(received) => received.bytes,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
             Err(Errno::CONNRESET) => 0,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.open = false;
+                return Err(error.into());
+            }
         };
         self.open = count > 0;
         self.arriving.push(&bytes[..count]);
@@ -125,7 +129,8 @@ fn close_on_exec() -> RecvFlags {
     RecvFlags::CMSG_CLOEXEC
 }
 
-/// Without such a flag for a single call: the helper closes everything but three descriptors before it executes.
+/// Without such a flag for a single call: the helper closes everything but three descriptors before
+/// it executes.
 #[cfg(not(target_os = "linux"))]
 fn close_on_exec() -> RecvFlags {
     RecvFlags::empty()

@@ -1,6 +1,7 @@
 //! The fresh directory of one run, and the removal of those that crashed runs left.
 //!
-//! A living run holds a lock on its directory. A directory of ours that nobody locks is a crashed run's.
+//! A living run holds a lock on its directory. A directory of ours that nobody locks is a crashed
+//! run's.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -21,7 +22,8 @@ use rustix::process::geteuid;
 /// What the names of all such directories begin with.
 const PREFIX: &str = "secretctl-run-";
 
-/// Tries for a name that is free and that no sweep takes away: each one fails only by a rare accident.
+/// Tries for a name that is free and that no sweep takes away: each one fails only by a rare
+/// accident.
 const TRIES: usize = 16;
 
 /// Looks before a directory counts as not removable: others may be writing into it.
@@ -41,7 +43,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Makes one in the first base that will do, and removes what crashed runs left there.
     pub(crate) fn create(bases: &[PathBuf]) -> io::Result<Self> {
-        let mut last = io::ErrorKind::NotFound.into();
+        let mut last = Errno::NOENT.into();
         let mut usable = Vec::new();
         for path in bases {
             match open_base(path) {
@@ -65,7 +67,8 @@ impl Directory {
         &self.path
     }
 
-    /// Whether its file system is in memory, so that nothing in it reaches a disk (but by swapping).
+    /// Whether its file system is in memory, so that nothing in it reaches a disk (but by
+    /// swapping).
     pub(crate) fn is_in_memory(&self) -> bool {
         self.in_memory
     }
@@ -91,12 +94,12 @@ impl Drop for Directory {
     }
 }
 
-/// Opens a directory in which no other user can take away or replace ours: it belongs to root or to us, and where
-/// others may write, its sticky bit keeps names with their owners.
+/// Opens a directory in which no other user can take away or replace ours: it belongs to root or to
+/// us, and where others may write, its sticky bit keeps names with their owners.
 fn open_base(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if !path.is_absolute() {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(Errno::INVAL.into());
     }
     let base = open(path, flags, Mode::empty())?;
     let stat = fstat(&base)?;
@@ -105,7 +108,7 @@ fn open_base(path: &Path) -> io::Result<OwnedFd> {
     if (stat.st_uid != 0 && stat.st_uid != geteuid().as_raw())
         || (shared && !mode.contains(Mode::SVTX))
     {
-        return Err(io::ErrorKind::PermissionDenied.into());
+        return Err(Errno::PERM.into());
     }
     Ok(base)
 }
@@ -148,7 +151,7 @@ fn create_in(base: OwnedFd, path: &Path, in_memory: bool) -> io::Result<Director
             removed: false,
         });
     }
-    Err(io::ErrorKind::AlreadyExists.into())
+    Err(Errno::EXIST.into())
 }
 
 fn random_name() -> io::Result<String> {
@@ -174,8 +177,9 @@ fn sweep(base: &OwnedFd) {
     }
 }
 
-/// Removes what is in a directory, whatever its depth and its modes, without following a link and without more
-/// open descriptors for more depth: directories found inside are first moved up next to each other.
+/// Removes what is in a directory, whatever its depth and its modes, without following a link and
+/// without more open descriptors for more depth: directories found inside are first moved up next
+/// to each other.
 fn empty(top: &OwnedFd) {
     let _ = fchmod(top, Mode::RWXU);
     let mut moved = 0;
@@ -241,7 +245,8 @@ fn open_below(parent: &OwnedFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
 #[cfg(target_os = "linux")]
 fn unlock(parent: &OwnedFd, name: &CStr) -> rustix::io::Result<()> {
     use std::os::fd::AsRawFd;
-    // A path descriptor takes no rights, but fchmod refuses it; its name in /proc is the way around.
+    // A path descriptor takes no rights, but fchmod refuses it; its name in /proc is the way
+    // around.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(parent, name, flags, Mode::empty())?;
     rustix::fs::chmod(

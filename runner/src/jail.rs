@@ -23,10 +23,12 @@ use crate::tree::{Ended, Tree};
 use crate::wait::wait_for;
 use crate::wire::{Command, End, Event, Messages, Reason, Request};
 
-/// What the helper exits with when it was not started by a [`Runner`](crate::Runner), or that one is gone.
+/// What the helper exits with when it was not started by a [`Runner`](crate::Runner), or that one
+/// is gone.
 const NO_CALLER: u8 = 125;
 
-/// How often orphans that have ended are waited for during a run: they take up a process number each.
+/// How often orphans that have ended are waited for during a run: they take up a process number
+/// each.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// The whole helper program. Descriptor 0 is the socket to the caller, 1 and 2 become the child's.
@@ -50,8 +52,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Before a secret arrives: no core, no other process looks into this one, no signal ends it before its tree.
-/// None of this may fail the run, since most of it does not concern the child.
+/// Before a secret arrives: no core, no other process looks into this one, no signal ends it before
+/// its tree. None of this may fail the run, since most of it does not concern the child.
 fn harden() {
     let _ = setrlimit(
         Resource::Core,
@@ -74,8 +76,8 @@ fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
     #[cfg(target_os = "linux")]
     {
-        // Also holds in the child, where it matters: core handlers that are programs do not heed the limit. It comes
-        // before the next call, which gives the file to root.
+        // Also holds in the child, where it matters: core handlers that are programs do not heed
+        // the limit. It comes before the next call, which gives the file to root.
         let _ = std::fs::write("/proc/self/coredump_filter", "0");
         let _ =
             rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
@@ -144,14 +146,16 @@ struct Run {
     /// Ends without a byte when the program is executed; before that an error may come.
     birth: Option<UnixStream>,
     failure: Vec<u8>,
-    /// Who asked for the end, and when patience ends.
-    ending: Option<(Reason, Instant)>,
+    /// When patience ends: with the program, or with its end once somebody asked for that.
+    patience: Option<Instant>,
+    ending: Option<Reason>,
 }
 
-/// The request ends here, and with it the plan is wiped; so do descriptors 1 and 2 of the helper, since a reader of
-/// the output shall see its end when the last process of the tree is gone.
+/// The request ends here, and with it the plan is wiped; so do descriptors 1 and 2 of the helper,
+/// since a reader of the output shall see its end when the last process of the tree is gone.
 ///
-/// The program is let go only when the caller knows its process: if the helper died, that one could still end it.
+/// The program is let go only when the caller knows its process: if the helper died, that one could
+/// still end it.
 fn start(
     caller: &mut Caller,
     request: Request,
@@ -193,6 +197,7 @@ fn start(
         since,
         birth: Some(birth),
         failure: Vec::new(),
+        patience: since.checked_add(limits.timeout),
         ending: None,
     })
 }
@@ -204,11 +209,14 @@ fn close_output() -> rustix::io::Result<()> {
 }
 
 impl Run {
-    /// Until the leader ends or is made to; then nothing of the tree is left, and the caller knows how it went.
+    /// Until the leader ends or is made to; then nothing of the tree is left, and the caller knows
+    /// how it went.
     fn watch(mut self, caller: &mut Caller) {
         loop {
             let ready = self.wait(caller);
-            self.tree.reap_orphans();
+            if !(ready.leader || ready.birth || ready.caller) {
+                self.tree.reap_orphans();
+            }
             if ready.birth {
                 self.hear_birth();
             }
@@ -220,7 +228,7 @@ impl Run {
             }
         }
         let duration = self.since.elapsed();
-        let reason = self.ending.map_or(Reason::Leader, |(reason, _)| reason);
+        let reason = self.ending.unwrap_or(Reason::Leader);
         let Ended {
             status,
             leaked,
@@ -245,18 +253,18 @@ impl Run {
     }
 
     fn wait(&self, caller: &Caller) -> Ready {
-        let next = match self.ending {
-            Some((_, patience)) => Some(patience),
-            None => self.since.checked_add(self.limits.timeout),
-        };
-        let next = next.into_iter().chain([Instant::now() + REAP_EVERY]).min();
+        let reap = Instant::now() + REAP_EVERY;
+        let until = self.patience.map_or(reap, |patience| patience.min(reap));
         let watched = [
             Some(self.tree.leader_ended()),
             self.birth.as_ref().map(AsFd::as_fd),
             caller.control.is_open().then(|| caller.control.socket()),
         ];
         // An error of poll itself cannot be waited out: go on as if all were over.
-        let ready = wait_for(watched.map(|fd| fd.map(|fd| (fd, PollFlags::IN))), next);
+        let ready = wait_for(
+            watched.map(|fd| fd.map(|fd| (fd, PollFlags::IN))),
+            Some(until),
+        );
         let [leader, birth, caller] = ready.unwrap_or([true, false, false]);
         Ready {
             leader,
@@ -295,25 +303,21 @@ impl Run {
     fn begin_to_end(&mut self, reason: Reason) {
         if self.ending.is_none() {
             self.tree.ask_to_end();
-            self.ending = Some((reason, Instant::now() + self.limits.grace));
+            self.ending = Some(reason);
+            self.patience = Instant::now().checked_add(self.limits.grace);
         }
     }
 
+    /// At the time limit asks for the end; true when that was not heeded in time either.
     fn is_patience_over(&mut self) -> bool {
-        let now = Instant::now();
-        match self.ending {
-            Some((_, patience)) => now >= patience,
-            None => {
-                if self
-                    .since
-                    .checked_add(self.limits.timeout)
-                    .is_some_and(|deadline| now >= deadline)
-                {
-                    self.begin_to_end(Reason::Deadline);
-                }
-                false
-            }
+        let over = self
+            .patience
+            .is_some_and(|patience| Instant::now() >= patience);
+        let asked = self.ending.is_some();
+        if over && !asked {
+            self.begin_to_end(Reason::Deadline);
         }
+        over && asked
     }
 }
 

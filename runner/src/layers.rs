@@ -1,5 +1,5 @@
-//! What confines a run, said in words: the steps of [`child`](crate::child) that were taken (one that fails ends the
-//! start, so a run that started has them), and what is still open.
+//! What confines a run, said in words: the steps of [`child`](crate::child) that were taken (one
+//! that fails ends the start, so a run that started has them), and what is still open.
 #![forbid(unsafe_code)]
 
 use crate::outcome::{Enforcement, Layer};
@@ -8,7 +8,8 @@ use crate::tree;
 /// Whether confinement is complete on this platform.
 const LINUX: bool = cfg!(target_os = "linux");
 
-/// The layers of a run that has started. `directory_in_memory` is none for a run without a directory of its own.
+/// The layers of a run that has started. `directory_in_memory` is none for a run without a
+/// directory of its own.
 pub(crate) fn enforcement(directory_in_memory: Option<bool>) -> Enforcement {
     let mut layers = vec![
         held("session", "own session, no terminal"),

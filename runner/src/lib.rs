@@ -1,10 +1,11 @@
-//! Plan in, Outcome out: starts one child process with exactly what its [`Plan`] says, and ends it together with
-//! everything it started.
+//! Plan in, Outcome out: starts one child process with exactly what its [`Plan`] says, and ends it
+//! together with everything it started.
 //!
-//! Two processes work together. [`Runner::run`] is the calling side: it starts the helper program, hands it the plan
-//! over a socket, and passes on the child's output. [`jail::main`] is the helper: small and single-threaded, it may
-//! fork and execute whatever the size of the caller's memory, and when the caller dies the socket tells it to end
-//! the run. Nothing of a plan ever stands in an argument list or in the helper's own environment.
+//! Two processes work together. [`Runner::run`] is the calling side: it starts the helper program,
+//! hands it the plan over a socket, and passes on the child's output. [`jail::main`] is the helper:
+//! small and single-threaded, it may fork and execute whatever the size of the caller's memory, and
+//! when the caller dies the socket tells it to end the run. Nothing of a plan ever stands in an
+//! argument list or in the helper's own environment.
 #![deny(unsafe_code)]
 
 mod outcome;
@@ -18,6 +19,8 @@ mod child;
 mod control;
 #[cfg(unix)]
 mod directory;
+#[cfg(unix)]
+mod helper;
 #[cfg(unix)]
 pub mod jail;
 #[cfg(unix)]

@@ -43,8 +43,8 @@ pub enum Outcome {
     Stopped,
     /// [`Cancel::cancel`](crate::Cancel::cancel) was called.
     Cancelled,
-    /// The helper program died during the run, so the exit status is unknown. The main process died with it; a
-    /// process that had left the main process's group may have survived.
+    /// The helper program died during the run, so the exit status is unknown. The main process died
+    /// with it; a process that had left the main process's group may have survived.
     Lost,
 }
 
@@ -59,7 +59,8 @@ pub struct Report {
     pub enforcement: Enforcement,
     /// The main process ended while others it had started were alive; those were killed.
     pub leaked: bool,
-    /// Some process could not be ended (it hangs in the kernel), or it still held an output pipe.
+    /// Some process could not be ended (it hangs in the kernel), or it still held an output pipe,
+    /// or nobody can tell because the run was lost.
     pub survivors: bool,
     /// The run's temporary directory, if it could not be removed whole. A later run tries again.
     pub left_behind: Option<PathBuf>,
@@ -112,7 +113,8 @@ impl Enforcement {
     }
 }
 
-/// The run could not be started: where, and why. Neither part ever holds an argument or a variable's value.
+/// The run could not be started: where, and why. Neither part ever holds an argument or a
+/// variable's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     /// The step that failed.
@@ -196,10 +198,8 @@ impl StartError {
 
     #[cfg(unix)]
     pub(crate) fn os(stage: Stage, error: impl Into<io::Error>) -> Self {
-        let cause = match error.into().raw_os_error() {
-            Some(errno) => Cause::Os(errno),
-            None => Cause::Malformed,
-        };
+        // Without a number it was a short read or the like.
+        let cause = Cause::Os(error.into().raw_os_error().unwrap_or(libc::EIO));
         StartError { stage, cause }
     }
 }

@@ -1,5 +1,5 @@
-//! What to run, and nothing else: the plan is complete, so nothing of the caller's environment, directory or
-//! descriptors reaches the child unless it stands here.
+//! What to run, and nothing else: the plan is complete, so nothing of the caller's environment,
+//! directory or descriptors reaches the child unless it stands here.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -19,7 +19,8 @@ pub(crate) const VARIABLE_BYTES_MAX: usize = 131_071;
 pub struct Plan {
     /// The file to execute; absolute.
     pub program: PathBuf,
-    /// The file that was judged: if `program` is another one when it is executed, the start is refused.
+    /// The file that was judged: if `program` is another one when it is executed, the start is
+    /// refused.
     pub expect: Option<FileId>,
     /// The arguments, the program's own name first.
     pub argv: Vec<OsString>,
@@ -74,7 +75,8 @@ impl Variable {
 /// Where `HOME` and `TMPDIR` of the child point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
-    /// Both are the run's fresh directory (mode 0700, removed afterwards), whatever the environment says.
+    /// Both are the run's fresh directory (mode 0700, removed afterwards), whatever the environment
+    /// says.
     Temporary,
     /// The environment is passed as it stands.
     Unchanged,
@@ -96,7 +98,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Time between the request to end (SIGTERM) and the kill.
     pub grace: Duration,
-    /// Processes and threads at one time.
+    /// Processes and threads at one time. Only where the layer `process_limit` is enforced.
     pub processes: u32,
     /// Open descriptors of one process.
     pub open_files: u32,
@@ -105,8 +107,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 300 s, 2 s, 128 processes, 1024 files (the usual soft limit: node and cargo need more than the 256 that a
-    /// shell tool would do with), files of 1 GiB (a build's, not a full disk).
+    /// 300 s, 2 s, 128 processes, 1024 files (the usual soft limit: node and cargo need more than
+    /// the 256 that a shell tool would do with), files of 1 GiB (a build's, not a full disk).
     fn default() -> Self {
         Limits {
             timeout: Duration::from_secs(300),
@@ -124,7 +126,8 @@ impl Plan {
         self.home == Home::Temporary || self.working_directory == WorkingDirectory::Temporary
     }
 
-    /// Finds what no start can succeed with, so that the error names it and not just an error number.
+    /// Finds what no start can succeed with, so that the error names it and not just an error
+    /// number.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         let refuse = |stage, cause| Err(StartError::new(stage, cause));
         if !self.program.is_absolute() {

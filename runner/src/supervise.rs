@@ -1,48 +1,31 @@
 //! The calling side: starts the helper program, hands it the plan, passes on the output.
 //!
-//! One loop over poll(2) in the caller's thread. The helper keeps the time limit and kills; this side only steps in
-//! when the helper does not answer any more.
+//! One loop over poll(2) in the caller's thread. The helper keeps the time limit and kills; this
+//! side only steps in when the helper does not answer any more.
 #![forbid(unsafe_code)]
 
-use std::env;
-use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command as Program, Stdio};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::net::{Shutdown, shutdown};
-use rustix::process::{Pid, Signal, getegid, geteuid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use zeroize::Zeroizing;
 
 use crate::cancel::{Cancel, Listener};
-use crate::control::Control;
+use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
 use crate::plan::{Limits, Plan};
 use crate::wait::wait_for;
-use crate::wire::{Command, End, Event, Reason, Request, Status};
-
-/// The helper program's file name.
-const HELPER: &str = "secretctl-runner";
+use crate::wire::{Command, End, Event, Reason, Status};
 
 /// Bytes given to the receiver of the output at once, at most.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Bytes an output pipe holds, where the system allows: fewer switches between child and reader.
-#[cfg(target_os = "linux")]
-const PIPE_BYTES: usize = 256 << 10;
-
-/// How long the helper may be late before it is woken, which does no harm to one that is merely slow.
+/// How long the helper may be late before it is woken, which does no harm to one that is merely
+/// slow.
 const LATE_MAX: Duration = Duration::from_secs(5);
-
-/// How long it may take after that, before it is killed: much longer than it ever needs on a busy machine.
-const WAKE_MAX: Duration = Duration::from_secs(30);
 
 /// How long the helper may take to remove the temporary directory: a million files and more.
 const TIDY_MAX: Duration = Duration::from_secs(60);
@@ -66,27 +49,15 @@ pub enum Stdin<'a> {
 }
 
 impl Runner {
-    /// The helper program that was installed with the running program: in the same directory, or one above for tests
-    /// and examples of a cargo build.
+    /// The helper program that was installed with the running program: in the same directory, or
+    /// one above for tests and examples of a cargo build.
     ///
     /// # Errors
     ///
-    /// [`Stage::Helper`] with [`Cause::NotFound`], or [`Cause::NotTrusted`] if somebody else could have written it.
+    /// [`Stage::Helper`] with [`Cause::NotFound`], or [`Cause::NotTrusted`] if somebody else could
+    /// have written it.
     pub fn beside_current_exe() -> Result<Self, StartError> {
-        let program = env::current_exe().map_err(|error| StartError::os(Stage::Helper, error))?;
-        let missing = StartError::new(Stage::Helper, Cause::NotFound);
-        let directory = program.parent().ok_or_else(|| missing.clone())?;
-        let mut places = vec![directory];
-        if directory.ends_with("deps") || directory.ends_with("examples") {
-            places.extend(directory.parent());
-        }
-        let helper = places
-            .into_iter()
-            .map(|place| place.join(HELPER))
-            .find(|path| path.exists())
-            .ok_or(missing)?;
-        check_owner(&helper)?;
-        Ok(Runner { helper })
+        helper::beside_current_exe().map(Runner::at)
     }
 
     /// The helper program at this path, which the caller vouches for.
@@ -94,8 +65,9 @@ impl Runner {
         Runner { helper }
     }
 
-    /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as it comes, in
-    /// order within each channel, in pieces of at most 64 KiB; nothing that was written is lost.
+    /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as
+    /// it comes, in order within each channel, in pieces of at most 64 KiB; nothing that was
+    /// written is lost.
     ///
     /// Blocks the calling thread; `cancel` ends it from others.
     ///
@@ -114,136 +86,13 @@ impl Runner {
             return Ok(Report::not_started(Outcome::Cancelled));
         }
         let mut run = Run::new(&plan.limits, stdin, cancel.listen().map_err(helper_error)?);
-        let mut helper = Helper::start(&self.helper, plan, stdin)?;
+        let mut helper = Helper::start(&self.helper, plan, run.stdin.is_some())?;
         while !run.is_over(&helper) {
             run.turn(&mut helper, sink)?;
         }
         helper.reap();
         run.report()
     }
-}
-
-fn helper_error(error: io::Error) -> StartError {
-    StartError::os(Stage::Helper, error)
-}
-
-/// The file must be ours or root's, and nobody else's to change. Write permission for our own group is accepted: it is
-/// what umask 002 gives, and it holds for the running program as well.
-fn check_owner(helper: &Path) -> Result<(), StartError> {
-    let file = fs::metadata(helper).map_err(helper_error)?;
-    let owned = file.uid() == 0 || file.uid() == geteuid().as_raw();
-    let others_write = file.mode() & 0o002 != 0;
-    let group_writes = file.mode() & 0o020 != 0 && file.gid() != getegid().as_raw();
-    if file.is_file() && owned && !others_write && !group_writes {
-        Ok(())
-    } else {
-        Err(StartError::new(Stage::Helper, Cause::NotTrusted))
-    }
-}
-
-/// Where the temporary directory may be made: in memory if possible. The helper checks what they are.
-fn bases() -> Vec<PathBuf> {
-    let named = |name| env::var_os(name).map(PathBuf::from);
-    [
-        named("XDG_RUNTIME_DIR"),
-        Some("/dev/shm".into()),
-        named("TMPDIR"),
-        Some("/tmp".into()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// The helper process and the three descriptors that connect it with us.
-struct Helper {
-    process: Child,
-    control: Control<UnixStream>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    reaped: bool,
-}
-
-impl Helper {
-    /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than it can do.
-    fn start(path: &Path, plan: Plan, stdin: Stdin<'_>) -> Result<Self, StartError> {
-        let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
-        ours.set_nonblocking(true).map_err(helper_error)?;
-        let mut control = Control::new(ours);
-        let request = Request {
-            plan,
-            bases: bases(),
-            stdin: matches!(stdin, Stdin::Inherit(_)),
-        };
-        let queued = control.queue(&Command::Start(request));
-        queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
-        let mut process = Program::new(path)
-            .env_clear()
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
-                _ => helper_error(error),
-            })?;
-        let stdout = process.stdout.take();
-        let stderr = process.stderr.take();
-        let helper = Helper {
-            process,
-            control,
-            stdout,
-            stderr,
-            reaped: false,
-        };
-        prepare_pipe(helper.stdout.as_ref()).map_err(helper_error)?;
-        prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
-        Ok(helper)
-    }
-
-    fn signal(&self, signal: Signal) {
-        let _ = kill_process(Pid::from_child(&self.process), signal);
-    }
-
-    fn reap(&mut self) {
-        self.reaped = self.process.wait().is_ok();
-    }
-}
-
-impl Drop for Helper {
-    /// On the ways out that are not the end of the run (the receiver of the output panicked): the end of the socket
-    /// makes the helper end the run, and it is waited for.
-    fn drop(&mut self) {
-        if self.reaped {
-            return;
-        }
-        let _ = shutdown(self.control.socket(), Shutdown::Write);
-        self.stdout = None;
-        self.stderr = None;
-        let give_up = Instant::now() + WAKE_MAX;
-        while self.control.is_open() && Instant::now() < give_up {
-            let _ = wait_for(
-                [Some((self.control.socket(), PollFlags::IN))],
-                Some(give_up),
-            );
-            if self.control.fill().is_err() {
-                break;
-            }
-        }
-        if self.control.is_open() {
-            self.signal(Signal::KILL);
-        }
-        self.reap();
-    }
-}
-
-fn prepare_pipe<P: AsFd>(pipe: Option<P>) -> io::Result<()> {
-    let Some(pipe) = pipe else { return Ok(()) };
-    #[cfg(target_os = "linux")]
-    // Refused when the user has many large pipes already; the default size works as well.
-    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
-    Ok(fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?)
 }
 
 /// What is known about the run so far.
@@ -348,7 +197,8 @@ impl<'a> Run<'a> {
         wait_for(watched, until)
     }
 
-    /// Reads a channel once. After a stop the rest is read and dropped, so that nobody waits for us.
+    /// Reads a channel once. After a stop the rest is read and dropped, so that nobody waits for
+    /// us.
     fn pass_on(
         &mut self,
         channel: Channel,

@@ -1,5 +1,5 @@
-//! All the `unsafe` of this crate: system calls which rustix does not have, as functions that are safe in the
-//! single-threaded helper.
+//! All the `unsafe` of this crate: system calls which rustix does not have, as functions that are
+//! safe in the single-threaded helper.
 #![allow(unsafe_code, reason = "the one file of this crate that may")]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -14,22 +14,26 @@ use rustix::process::{Pid, Resource, Signal, getrlimit};
 /// Highest signal number there is on the platforms we know.
 const SIGNAL_MAX: c_int = 64;
 
-/// Descriptors looked at, at most, where the kernel has no close_range: more cannot be open on usual systems.
+/// Descriptors looked at, at most, where the kernel has no close_range: more cannot be open on
+/// usual systems.
 const DESCRIPTORS_MAX: u64 = 1 << 16;
 
-/// Makes a second process; `None` is said to the new one, which must not return from what it does next.
+/// Makes a second process; `None` is said to the new one, which must not return from what it does
+/// next.
 ///
 /// The helper has one thread, so that the new process may go on as ordinary Rust.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: fork itself has no precondition. What restricts the new process, locks held by other threads, cannot
-    // happen: this crate starts no thread, and `jail::main` is all that the helper program runs.
+    // SAFETY: fork itself has no precondition. What restricts the new process, locks held by other
+    // threads, cannot happen: this crate starts no thread, and `jail::main` is all that the helper
+    // program runs.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid)),
     }
 }
 
-/// Ends this process at once, without destructors and exit handlers, which belong to the process it was forked from.
+/// Ends this process at once, without destructors and exit handlers, which belong to the process it
+/// was forked from.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit has no precondition.
     unsafe { libc::_exit(code) }
@@ -40,7 +44,8 @@ pub(crate) fn reset_signals() {
     for number in 1..=SIGNAL_MAX {
         default_disposition(number);
     }
-    // SAFETY: sigset_t is a plain bit set, for which zero is a value; sigemptyset makes it the empty one.
+    // SAFETY: sigset_t is a plain bit set, for which zero is a value; sigemptyset makes it the
+    // empty one.
     let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `none` lives during both calls; the old set is not asked for.
     unsafe {
@@ -49,16 +54,18 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Past the C library, which keeps two signals to itself, and would pass them on ignored if the caller had them so.
-/// The numbers that cannot be set (KILL, STOP) are refused by an error, which changes nothing.
+/// Past the C library, which keeps two signals to itself, and would pass them on ignored if the
+/// caller had them so. The numbers that cannot be set (KILL, STOP) are refused by an error, which
+/// changes nothing.
 #[cfg(target_os = "linux")]
 fn default_disposition(number: c_int) {
     /// Bytes of the kernel's signal set, which must be told.
     const SET_BYTES: usize = SIGNAL_MAX as usize / 8;
-    /// At least as large as the kernel's struct on any architecture, whose fields are all zero: SIG_DFL, no flags,
-    /// nothing blocked.
+    /// At least as large as the kernel's struct on any architecture, whose fields are all zero:
+    /// SIG_DFL, no flags, nothing blocked.
     const DEFAULT: [u64; 8] = [0; 8];
-    // SAFETY: the kernel reads a struct no larger than DEFAULT; the old disposition is not asked for.
+    // SAFETY: the kernel reads a struct no larger than DEFAULT; the old disposition is not asked
+    // for.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigaction,
@@ -100,8 +107,8 @@ pub(crate) fn descriptors_above_2(what: Above2) {
         } else {
             0
         };
-        // SAFETY: the call takes three integers. Marking is harmless to owners; closing is only asked for before
-        // there are owners, see `Above2::Close`.
+        // SAFETY: the call takes three integers. Marking is harmless to owners; closing is only
+        // asked for before there are owners, see `Above2::Close`.
         if unsafe { libc::syscall(libc::SYS_close_range, 3, c_int::MAX, flags) } == 0 {
             return;
         }
@@ -121,7 +128,8 @@ pub(crate) fn descriptors_above_2(what: Above2) {
     }
 }
 
-/// Takes one capability from the bounding set: false when the kernel knows no capability of this number.
+/// Takes one capability from the bounding set: false when the kernel knows no capability of this
+/// number.
 #[cfg(target_os = "linux")]
 pub(crate) fn drop_bounding_capability(number: u8) -> io::Result<bool> {
     // SAFETY: this prctl takes an integer and touches no memory.
@@ -134,8 +142,8 @@ pub(crate) fn drop_bounding_capability(number: u8) -> io::Result<bool> {
     }
 }
 
-/// Becomes another program; returns only if that failed. With a descriptor it is this very file that is executed
-/// (Linux), otherwise the one that stands at `path`.
+/// Becomes another program; returns only if that failed. With a descriptor it is this very file
+/// that is executed (Linux), otherwise the one that stands at `path`.
 pub(crate) fn execute(
     file: Option<BorrowedFd<'_>>,
     path: &CStr,
@@ -146,8 +154,8 @@ pub(crate) fn execute(
     let environment = null_terminated(environment);
     #[cfg(target_os = "linux")]
     if let Some(file) = file {
-        // SAFETY: `file` is open, the path is a C string, both lists end in a null pointer, and all pointers in them
-        // are C strings borrowed until this function returns.
+        // SAFETY: `file` is open, the path is a C string, both lists end in a null pointer, and all
+        // pointers in them are C strings borrowed until this function returns.
         unsafe {
             libc::syscall(
                 libc::SYS_execveat,
@@ -162,8 +170,8 @@ pub(crate) fn execute(
     }
     #[cfg(not(target_os = "linux"))]
     let _ = file;
-    // SAFETY: the path is a C string, both lists end in a null pointer, and all pointers in them are C strings
-    // borrowed until this function returns.
+    // SAFETY: the path is a C string, both lists end in a null pointer, and all pointers in them
+    // are C strings borrowed until this function returns.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
     io::Error::last_os_error()
 }
@@ -190,7 +198,8 @@ pub(crate) fn watch_exit(pid: Pid) -> rustix::io::Result<std::os::fd::OwnedFd> {
     };
     let event = Event::new(filter, EventFlags::ADD, ptr::null_mut());
     let mut none: [Event; 0] = [];
-    // SAFETY: the filter names a process and no descriptor, so no descriptor has to outlive the queue.
+    // SAFETY: the filter names a process and no descriptor, so no descriptor has to outlive the
+    // queue.
     unsafe { kevent_timespec(&queue, &[event], &mut none, None)? };
     Ok(queue)
 }

@@ -1,8 +1,9 @@
 //! All processes of one run, and how they end.
 //!
-//! On Linux the helper is a subreaper: whatever in the tree loses its parent becomes a child of the helper, also
-//! daemons in sessions of their own. Killing all children until there are none therefore leaves nobody. A process is
-//! only ever named by its number while it is our child and has not been waited for, so that the number is its own.
+//! On Linux the helper is a subreaper: whatever in the tree loses its parent becomes a child of the
+//! helper, also daemons in sessions of their own. Killing all children until there are none
+//! therefore leaves nobody. A process is only ever named by its number while it is our child and
+//! has not been waited for, so that the number is its own.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,10 +20,12 @@ use crate::sys;
 use crate::wait::wait_for;
 use crate::wire::Status;
 
-/// Longest wait for killed processes. One that hangs in the kernel may never end, the caller must not wait for it.
+/// Longest wait for killed processes. One that hangs in the kernel may never end, the caller must
+/// not wait for it.
 const KILL_MAX: Duration = Duration::from_secs(5);
 
-/// Longest pause between two looks at the children, for the case that the kernel's list was not complete.
+/// Longest pause between two looks at the children, for the case that the kernel's list was not
+/// complete.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct Tree {
@@ -82,8 +85,8 @@ impl Tree {
         self.signal(Signal::CONT);
     }
 
-    /// Waits for orphans that have ended, which nobody else can do. The leader is left for the end, so that its number
-    /// stays its own.
+    /// Waits for orphans that have ended, which nobody else can do. The leader is left for the end,
+    /// so that its number stays its own.
     pub(crate) fn reap_orphans(&self) {
         for child in children().unwrap_or_default() {
             if child != self.leader && !is_alive(child) {
@@ -109,8 +112,8 @@ impl Tree {
     fn kill_all(&mut self) {
         self.ended = true;
         let give_up = Instant::now() + KILL_MAX;
-        // A whole group is killed in one step, which no fork can slip through. Before the leader is waited for its
-        // number is not anybody else's.
+        // A whole group is killed in one step, which no fork can slip through. Before the leader is
+        // waited for its number is not anybody else's.
         self.signal(Signal::KILL);
         loop {
             self.reap();

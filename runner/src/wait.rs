@@ -8,8 +8,9 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until one of the descriptors is readable (or at its end) or, if asked for, writable, or until the moment has
-/// come; without one, for as long as it takes. Says which descriptors are ready.
+/// Waits until one of the descriptors is readable (or at its end) or, if asked for, writable, or
+/// until the moment has come; without one, for as long as it takes. Says which descriptors are
+/// ready.
 pub(crate) fn wait_for<const N: usize>(
     watched: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     until: Option<Instant>,

@@ -1,7 +1,8 @@
 //! The bytes between the two processes: every value with its length, integers little-endian.
 //!
-//! Reading is a total function: any input gives a value or [`Malformed`], and nothing is allocated for more than the
-//! input holds. Buffers are wiped, also those they outgrow, since plans hold secrets.
+//! Reading is a total function: any input gives a value or [`Malformed`], and nothing is allocated
+//! for more than the input holds. Buffers are wiped, also those they outgrow, since plans hold
+//! secrets.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -14,8 +15,8 @@ use zeroize::Zeroizing;
 use crate::outcome::{Cause, Enforcement, Layer, Stage, StartError};
 use crate::plan::{FileId, Home, Limits, Plan, Variable, WorkingDirectory};
 
-/// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual stack limit, so
-/// that it is the kernel who refuses, with its own word for it.
+/// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual
+/// stack limit, so that it is the kernel who refuses, with its own word for it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 /// The bytes are not what this version writes.
@@ -32,14 +33,16 @@ pub(crate) enum Command {
 
 pub(crate) struct Request {
     pub(crate) plan: Plan,
-    /// Where the temporary directory may be made, best first. The helper's own environment is empty.
+    /// Where the temporary directory may be made, best first. The helper's own environment is
+    /// empty.
     pub(crate) bases: Vec<PathBuf>,
     /// Whether a descriptor for the child's standard input comes along.
     pub(crate) stdin: bool,
 }
 
-/// What the helper tells the caller: `Started` when there is a process, before it may become the program; then `Failed`
-/// or `Ended`; `Failed` may also come at first. After either of them `Cleaned`.
+/// What the helper tells the caller: `Started` when there is a process, before it may become the
+/// program; then `Failed` or `Ended`; `Failed` may also come at first. After either of them
+/// `Cleaned`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
     Started {
@@ -429,7 +432,8 @@ mod tests {
         }
     }
 
-    /// What was read is what was sent if it is sent as the same bytes: a plan cannot be compared either.
+    /// What was read is what was sent if it is sent as the same bytes: a plan cannot be compared
+    /// either.
     fn round_trip<T: Wire>(value: &T) {
         let sent = Writer::message(value).unwrap();
         let mut messages = Messages::default();

@@ -18,7 +18,7 @@ use crate::policy::{Grant, Network, Workdir};
 use crate::sanitize::{Channel, Sanitized, Sanitizer};
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault};
+use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault, VaultError};
 use crate::wasm::SanitizerRun;
 
 /// Where the owner comes in.
@@ -179,10 +179,17 @@ impl PersonDoor {
         Ok(broker.log.list(broker.vault().connection(), filter)?)
     }
 
-    /// Compares the whole log with what it must be.
-    pub fn audit_verify(&self) -> Result<audit::Report, RunError> {
-        let broker = &self.broker;
-        Ok(broker.log.verify(broker.vault().connection())?)
+    /// Compares the whole log, and the set of secrets, with what they must be. Gives the number of records and what is wrong.
+    pub fn verify(&self) -> Result<(u64, Vec<String>), RunError> {
+        let vault = self.broker.vault();
+        let report = self.broker.log.verify(vault.connection())?;
+        let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        match vault.verify_set() {
+            Ok(()) => {}
+            Err(VaultError::Corrupted(fact)) => problems.push(fact.to_owned()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok((report.records, problems))
     }
 
     /// Records the use, then reads the values.

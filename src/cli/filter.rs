@@ -6,7 +6,7 @@ use super::args::FilterArgs;
 use super::failure::Failure;
 use super::output;
 use super::unlock::Access;
-use crate::sanitize::Channel;
+use crate::broker::Channel;
 
 /// Bytes read at once: a pipe's capacity.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::thread;
 
-use secretctl_runner::{Cause, Stdin, Stop};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::RunArgs;
 use super::failure::{Failure, codes};
 use super::unlock::Access;
-use crate::broker::{Cancel, Ended, PersonRun, RunError, Shown};
-use crate::sanitize::{Channel, Sanitized};
+use crate::broker::{
+    Cancel, Cause, Channel, Ended, PersonRun, RunError, Sanitized, Shown, Stdin, Stop,
+};
 
 pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     // Every failure of ours has one code here, so that it cannot be taken for the command's own.

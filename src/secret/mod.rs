@@ -70,4 +70,29 @@ mod tests {
         assert_eq!(copy.expose(), [0, 159, 146, 150]);
         assert_eq!((copy.len(), copy.is_empty()), (4, false));
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "run by the test below: it changes its process"]
+    #[expect(clippy::print_stdout, reason = "answers to the test that started it")]
+    fn hardening_child() {
+        use rustix::process::{Resource, dumpable_behavior, getrlimit};
+        harden_process().expect("hardened");
+        println!("{:?} {:?}", dumpable_behavior(), getrlimit(Resource::Core));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_hardened_process_leaves_no_core() {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("a program"));
+        command.args([
+            "--ignored",
+            "--nocapture",
+            "--exact",
+            "secret::tests::hardening_child",
+        ]);
+        let answer = command.output().expect("the test program runs").stdout;
+        let expected = "Ok(NotDumpable) Rlimit { current: Some(0), maximum: Some(0) }";
+        assert!(String::from_utf8_lossy(&answer).contains(expected));
+    }
 }

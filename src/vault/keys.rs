@@ -40,6 +40,8 @@ pub(super) struct Keys {
     pub(super) record: Key,
     /// Makes the index by which a name is looked up.
     pub(super) index: Key,
+    /// Makes and seals the digest of the set of secrets.
+    pub(super) set_digest: Key,
     pub(super) cache: Key,
     pub(super) state: Key,
     audit_detail: Key,
@@ -55,6 +57,7 @@ impl Keys {
             vault_id,
             record: purpose("record-v1"),
             index: purpose("name-index-v1"),
+            set_digest: purpose("set-digest-v1"),
             cache: purpose("cache-v1"),
             state: purpose("state-v1"),
             audit_detail: purpose("audit-detail-v1"),

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod digest;
 mod files;
 mod keys;
 mod record;
@@ -26,6 +27,7 @@ use crate::crypto::{self, CryptoError, KdfParams, Key};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
+use digest::SetDigest;
 use files::{Files, Header, Stage};
 use keys::{Keys, Wrapping};
 
@@ -253,6 +255,15 @@ impl Vault {
         store::reveal(&self.connection, &self.keys, name)
     }
 
+    /// Compares the set of secrets with its digest: finds rows that somebody without the keys removed, put back or set
+    /// back to an earlier state, which one by one are genuine. Reads all of them.
+    ///
+    /// # Errors
+    /// [`VaultError::Corrupted`] if they differ; [`VaultError::Database`].
+    pub fn verify_set(&self) -> Result<(), VaultError> {
+        digest::verify(&self.connection, &self.keys)
+    }
+
     /// Begins a change. Waits up to ten seconds for other writers.
     ///
     /// # Errors
@@ -315,6 +326,7 @@ fn build(files: Files, header: Header, password: &SecretBytes) -> Result<Vault, 
     store::create_tables(&connection)?;
     let wrapping = Wrapping::new(password, &header)?;
     let keys = keys::create(&connection, &header, &wrapping)?;
+    SetDigest::EMPTY.write(&connection, &keys)?;
     let password = Some(password.duplicate());
     Ok(Vault {
         files,

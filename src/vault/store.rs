@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::digest::SetDigest;
 use super::keys::{Keys, place};
 use super::record::{Change, Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata};
 use super::{VaultError, crypto};
@@ -186,10 +187,10 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// [`VaultError::Database`].
     pub fn delete(&self, name: &SecretName) -> Result<bool, VaultError> {
-        let mut statement = self
-            .transaction
-            .prepare_cached("DELETE FROM secrets WHERE name_index = ?1")?;
-        Ok(statement.execute([name_index(self.keys, name)])? > 0)
+        let index = name_index(self.keys, name);
+        let delete = "DELETE FROM secrets WHERE name_index = ?1";
+        self.replace_in_digest(&index, None)?;
+        Ok(self.transaction.prepare_cached(delete)?.execute([index])? > 0)
     }
 
     /// The connection within the transaction, for the audit record of this change.
@@ -206,6 +207,10 @@ impl<'a> Transaction<'a> {
         let index = name_index(self.keys, &entry.name);
         let values = seal_values(self.keys, &id, fields)?;
         let sealed_entry = seal_entry(self.keys, &id, &index, entry, &values)?;
+        self.replace_in_digest(
+            &index,
+            Some(SetDigest::of_row(self.keys, &id, &sealed_entry)),
+        )?;
         let mut statement = self.transaction.prepare_cached(
             "INSERT OR REPLACE INTO secrets (id, name_index, created_at, updated_at, entry, value)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -219,6 +224,22 @@ impl<'a> Transaction<'a> {
             values,
         ))?;
         Ok(())
+    }
+
+    /// Takes the stored row, if there is one, out of the digest of the set, and puts the new one in.
+    fn replace_in_digest(&self, index: &Index, new: Option<SetDigest>) -> Result<(), VaultError> {
+        let query = "SELECT id, entry FROM secrets WHERE name_index = ?1";
+        let mut statement = self.transaction.prepare_cached(query)?;
+        let stored = |row: &Row| {
+            let (id, entry): (RowId, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            Ok(SetDigest::of_row(self.keys, &id, &entry))
+        };
+        let old = statement.query_row([index], stored).optional()?;
+        let others =
+            SetDigest::read(&self.transaction, self.keys)?.minus(old.unwrap_or(SetDigest::EMPTY));
+        others
+            .plus(new.unwrap_or(SetDigest::EMPTY))
+            .write(&self.transaction, self.keys)
     }
 }
 
@@ -260,7 +281,6 @@ struct OpenedEntry {
 #[derive(Serialize, Deserialize)]
 struct EntryBody {
     name: SecretName,
-    #[serde(flatten)]
     metadata: Metadata,
 }
 

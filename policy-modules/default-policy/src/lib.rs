@@ -19,13 +19,13 @@ mod bindings {
     wit_bindgen::generate!({ path: "../wit", world: "policy" });
 }
 
-use bindings::secretctl::guard::policy_types as types;
+use bindings::exports::secretctl::guard::decisions as types;
 
 static DOCUMENT: OnceLock<Document> = OnceLock::new();
 
 struct Module;
 
-impl bindings::Guest for Module {
+impl types::Guest for Module {
     fn configure(document: String) -> Vec<types::Problem> {
         match Document::parse(&document) {
             Ok(document) => {

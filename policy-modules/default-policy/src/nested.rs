@@ -8,7 +8,7 @@
 const DEPTH_MAX: usize = 8;
 
 /// Programs and shell words that run the command behind them, and how many operands come before it.
-const WRAPPERS: [(&str, usize); 40] = [
+const WRAPPERS: [(&str, usize); 42] = [
     ("!", 0),
     ("builtin", 0),
     ("busybox", 0),
@@ -49,6 +49,8 @@ const WRAPPERS: [(&str, usize); 40] = [
     ("until", 0),
     ("watch", 0),
     ("while", 0),
+    ("xargs", 0),
+    ("{", 0),
 ];
 
 /// Programs that run the text behind `-c`.
@@ -152,16 +154,11 @@ fn wrapped(command: &[&str]) -> Vec<usize> {
             .filter(|i| *i < command.len())
             .collect();
     }
-    if is_assignment(program) || is_opening(program) {
-        return if arguments.is_empty() {
-            Vec::new()
-        } else {
-            vec![1]
-        };
+    if is_assignment(program) {
+        return behind_options(arguments, 0);
     }
     match WRAPPERS.iter().find(|(name, _)| *name == program) {
         Some((_, operands)) => behind_options(arguments, *operands),
-        None if program == "xargs" => behind_options(arguments, 0),
         None => Vec::new(),
     }
 }
@@ -194,10 +191,6 @@ fn is_assignment(word: &str) -> bool {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"_+".contains(&b))
     })
-}
-
-fn is_opening(word: &str) -> bool {
-    word == "{"
 }
 
 /// The arguments of `command` that it runs as shell text.

@@ -64,6 +64,12 @@ impl Digits {
         }
     }
 
+    /// Starts afresh.
+    pub(crate) fn wake(&mut self) {
+        self.lanes = [ROOT; LANES_MAX];
+        self.last = NONE;
+    }
+
     /// Takes the byte at offset `at` of the stream.
     #[inline]
     pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {

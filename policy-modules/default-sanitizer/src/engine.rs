@@ -1,4 +1,8 @@
-//! The engine: one set of views for each channel, all fed with the same bytes, and what they found.
+//! The engine: one set of views for each channel, and what they found.
+//!
+//! The views sleep while nothing is live: the sieve then runs ahead to where a secret could start, and they go on from
+//! there as if what lies between had never been. The end of a chunk always finds them awake, so that what is live there is
+//! known exactly, and cutting the stream elsewhere changes nothing.
 
 #![forbid(unsafe_code)]
 
@@ -7,6 +11,7 @@ use std::fmt;
 use crate::automaton::{Automaton, ENCODED_MIN_BYTES, Hit, ROOT, State};
 use crate::digits::Digits;
 use crate::escapes::Escapes;
+use crate::sieve::Sieve;
 
 /// How a secret was written, by number of the form.
 pub const FORMS: [&str; 5] = ["raw", "base64", "hex", "percent", "json"];
@@ -22,6 +27,9 @@ pub(crate) mod form {
 
 /// Bytes of all secrets together. Each costs 24 bytes in the automaton, so this is 384 MiB of linear memory.
 const SECRETS_MAX_BYTES: usize = 16 << 20;
+
+/// Bytes that all views look at when the sieve has found something, before it may go on: longer than its window.
+const AWAKE_MIN_BYTES: usize = 12;
 
 /// A stream of the command. The two have offsets of their own, each from 0.
 #[derive(Clone, Copy)]
@@ -85,7 +93,7 @@ impl std::error::Error for StartError {}
 
 /// Searches both channels of one command. Holds the secrets: not printable, not cloneable.
 pub struct Sanitizer {
-    automaton: Automaton,
+    search: Search,
     found: Found,
     channels: [Stream; 2],
 }
@@ -101,7 +109,10 @@ impl Sanitizer {
             return Err(StartError::TooLong);
         }
         Ok(Self {
-            automaton: Automaton::new(&values),
+            search: Search {
+                automaton: Automaton::new(&values),
+                sieve: Sieve::new(&values),
+            },
             found: Found::new(values.len()),
             channels: [Stream::new(&values), Stream::new(&values)],
         })
@@ -110,8 +121,8 @@ impl Sanitizer {
     /// Takes the next bytes of a channel.
     pub fn push(&mut self, channel: Channel, chunk: &[u8]) -> Verdict {
         let stream = &mut self.channels[channel as usize];
-        stream.push(&self.automaton, chunk, &mut self.found);
-        let settled = stream.settle(&self.automaton);
+        stream.push(&self.search, chunk, &mut self.found);
+        let settled = stream.settle(&self.search.automaton);
         Verdict {
             hide: self.found.take(),
             settled,
@@ -121,7 +132,7 @@ impl Sanitizer {
     /// Takes the end of a channel; all of it is settled then. Nothing is pushed to it any more.
     pub fn finish(&mut self, channel: Channel) -> Verdict {
         let stream = &mut self.channels[channel as usize];
-        stream.finish(&self.automaton, &mut self.found);
+        stream.finish(&self.search.automaton, &mut self.found);
         Verdict {
             hide: self.found.take(),
             settled: stream.end,
@@ -129,11 +140,20 @@ impl Sanitizer {
     }
 }
 
+/// What all channels search with.
+struct Search {
+    automaton: Automaton,
+    /// None when a secret is so short that it could start everywhere.
+    sieve: Option<Sieve>,
+}
+
 /// One channel: its views, and how far it is.
 struct Stream {
     raw: State,
     digits: Vec<Digits>,
     escapes: Vec<Escapes>,
+    /// Bytes that escapes of any view begin with.
+    leads: Vec<u8>,
     /// Bytes pushed so far.
     end: u64,
     settled: u64,
@@ -153,19 +173,102 @@ impl Stream {
         if encoded.any(|value| value.contains(&b' ')) {
             escapes.push(Escapes::percent_plus());
         }
+        let mut leads: Vec<u8> = escapes.iter().flat_map(Escapes::leads).collect();
+        leads.sort_unstable();
+        leads.dedup();
         Self {
             raw: ROOT,
             digits,
             escapes,
+            leads,
             end: 0,
             settled: 0,
         }
     }
 
-    fn push(&mut self, automaton: &Automaton, chunk: &[u8], found: &mut Found) {
-        for &byte in chunk {
-            self.step(automaton, byte, found);
+    fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
+        let base = self.end;
+        let mut at = 0;
+        let mut woken = None;
+        // The next lead that was not looked at yet.
+        let mut lead = self.next_lead(chunk, 0);
+        while at < chunk.len() {
+            if let Some(sieve) = &search.sieve
+                && let Some(from) = self.drowsy(&search.automaton, base, woken)
+            {
+                at = self.skip(sieve, chunk, base, from, &mut lead);
+                found.looked_at = found.looked_at.max(self.end);
+                self.wake(base + at as u64);
+                woken = Some(at);
+            }
+            let until = chunk.len().min(at + AWAKE_MIN_BYTES);
+            for &byte in &chunk[at..until] {
+                self.step(&search.automaton, byte, found);
+            }
+            at = until;
         }
+    }
+
+    /// Where in the chunk the sieve can take over: no match that it would not find again starts in front of it. It has to be
+    /// behind where the views were `woken` last, and not far back, or time would not be linear.
+    fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
+        let live = self.live(automaton);
+        let near = self.end - live <= AWAKE_MIN_BYTES as u64;
+        if !near || !self.escapes.iter().all(|view| view.is_plain(automaton)) {
+            return None;
+        }
+        let from = live.checked_sub(base)? as usize;
+        woken.is_none_or(|woken| from > woken).then_some(from)
+    }
+
+    /// Where in the chunk, from `from` on, the views have to look again.
+    fn skip(
+        &mut self,
+        sieve: &Sieve,
+        chunk: &[u8],
+        base: u64,
+        from: usize,
+        lead: &mut usize,
+    ) -> usize {
+        let windows = (chunk.len() + 1).saturating_sub(sieve.window());
+        let mut at = from;
+        loop {
+            if *lead < from {
+                *lead = self.next_lead(chunk, from);
+            }
+            let (stop, is_start) = sieve.scan(chunk, at, windows.min(*lead));
+            if is_start || *lead == chunk.len() {
+                // The first digit of base64 may hold bits of what is in front of the secret, too.
+                return stop.saturating_sub(1).max(from);
+            }
+            let dismissed = self.escapes.iter_mut().fold(true, |dismissed, view| {
+                view.dismiss(sieve, chunk, *lead, base) && dismissed
+            });
+            if !dismissed {
+                let first = (*lead + 1).saturating_sub(sieve.window());
+                return stop.saturating_sub(1).min(first).max(from);
+            }
+            at = stop;
+            *lead = self.next_lead(chunk, *lead + 1);
+        }
+    }
+
+    fn next_lead(&self, chunk: &[u8], from: usize) -> usize {
+        let rest = &chunk[from..];
+        let next = match *self.leads {
+            [a, b, c] => memchr::memchr3(a, b, c, rest),
+            [a, b] => memchr::memchr2(a, b, rest),
+            _ => None,
+        };
+        next.map_or(chunk.len(), |index| from + index)
+    }
+
+    /// Starts all views afresh with the byte at offset `at`.
+    fn wake(&mut self, at: u64) {
+        self.end = at;
+        self.raw = ROOT;
+        self.digits.iter_mut().for_each(Digits::wake);
+        self.escapes.iter_mut().for_each(|view| view.wake(at));
     }
 
     fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
@@ -189,8 +292,13 @@ impl Stream {
         }
     }
 
-    /// Offset in front of which no later match of any view starts.
     fn settle(&mut self, automaton: &Automaton) -> u64 {
+        self.settled = self.settled.max(self.live(automaton));
+        self.settled
+    }
+
+    /// Offset in front of which no later match of any view starts.
+    fn live(&self, automaton: &Automaton) -> u64 {
         let raw = self.end - u64::from(automaton.live(self.raw));
         let digits = self
             .digits
@@ -200,15 +308,15 @@ impl Stream {
             .escapes
             .iter()
             .filter_map(|view| view.live(automaton, self.end));
-        let live = digits.chain(escapes).fold(raw, u64::min);
-        self.settled = self.settled.max(live);
-        self.settled
+        digits.chain(escapes).fold(raw, u64::min)
     }
 }
 
 /// What was found since the last verdict.
 pub(crate) struct Found {
     ranges: Vec<Range>,
+    /// Offset up to which the stream was looked at before the views went back: what ends there is known.
+    looked_at: u64,
     /// For each subject and form, one more than the index of its last range in `ranges`; 0 for none.
     last: Vec<usize>,
 }
@@ -217,6 +325,7 @@ impl Found {
     fn new(subjects: usize) -> Self {
         Self {
             ranges: Vec::new(),
+            looked_at: 0,
             last: vec![0; subjects * FORMS.len()],
         }
     }
@@ -247,6 +356,9 @@ impl Found {
 
     /// Unites with the last range of its kind at once, so that a text full of overlapping matches costs no memory.
     fn add(&mut self, range: Range) {
+        if range.end <= self.looked_at {
+            return;
+        }
         let last = &mut self.last[range.subject as usize * FORMS.len() + range.form as usize];
         if let Some(before) = last.checked_sub(1).map(|index| &mut self.ranges[index])
             && range.start < before.end
@@ -263,6 +375,7 @@ impl Found {
     /// The ranges by start, united where those of one kind overlap.
     fn take(&mut self) -> Vec<Range> {
         self.last.fill(0);
+        self.looked_at = 0;
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.sort_unstable_by_key(|range| (range.subject, range.form, range.start, range.end));
         ranges.dedup_by(|next, before| {

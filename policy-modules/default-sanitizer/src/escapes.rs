@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State};
 use crate::engine::{Found, form};
+use crate::sieve::Sieve;
 
 /// The longest escape: a surrogate pair, `\ud83d\ude00`.
 const ESCAPE_MAX_BYTES: usize = 12;
@@ -57,6 +58,10 @@ pub(crate) struct Escapes {
     state: State,
     /// The bytes taken last, as long as they may be the beginning of an escape.
     pending: Vec<u8>,
+    /// Offset in front of which steps are ignored.
+    from: u64,
+    /// Offset behind the last escape: what is behind it stands for itself, up to what is pending.
+    plain: u64,
     /// Bytes decoded so far.
     decoded: u64,
     /// Number of decoded bytes up to the last that was escaped.
@@ -93,6 +98,8 @@ impl Escapes {
             escaping,
             state: ROOT,
             pending: Vec::with_capacity(ESCAPE_MAX_BYTES),
+            from: 0,
+            plain: 0,
             decoded: 0,
             escaped: 0,
             pieces: VecDeque::from([Piece {
@@ -106,6 +113,9 @@ impl Escapes {
     /// Takes the byte at offset `at` of the stream.
     #[inline]
     pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {
+        if at < self.from {
+            return;
+        }
         if self.pending.is_empty() && !self.escaping.leads.contains(&byte) {
             self.take(automaton, byte, at + 1, found);
         } else {
@@ -126,6 +136,63 @@ impl Escapes {
             0 => Some(end - self.pending.len() as u64),
             depth => Some(self.start(depth)),
         }
+    }
+
+    /// Whether the live partial match has no escape in it, so that the sieve would find its start again.
+    pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
+        u64::from(automaton.live_encoded(self.state)) <= self.decoded - self.escaped
+    }
+
+    /// Starts afresh with the byte at offset `at`, but never inside of an escape.
+    pub(crate) fn wake(&mut self, at: u64) {
+        self.state = ROOT;
+        self.pending.clear();
+        self.from = at.max(self.plain);
+        self.escaped = self.decoded;
+        self.pieces.clear();
+        self.pieces.push_back(Piece {
+            decoded: self.decoded,
+            start: self.from,
+            escape: false,
+        });
+    }
+
+    /// Bytes that escapes begin with.
+    pub(crate) fn leads(&self) -> [u8; 2] {
+        self.escaping.leads
+    }
+
+    /// Whether the lead at `index` of `chunk`, which begins at offset `base`, can be skipped: it is no escape of this view,
+    /// or no secret can have it near its start.
+    pub(crate) fn dismiss(&mut self, sieve: &Sieve, chunk: &[u8], index: usize, base: u64) -> bool {
+        let at = base + index as u64;
+        if at < self.plain || !self.escaping.leads.contains(&chunk[index]) {
+            return true;
+        }
+        let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
+        let (len, bytes, count) = match (self.escaping.decode)(text) {
+            Decoded::Literal => return true,
+            Decoded::Incomplete => return false,
+            Decoded::Escape { len, bytes, count } => (len, bytes, count),
+        };
+        let before = index
+            .checked_sub(1)
+            .filter(|_| at > self.plain)
+            .map(|index| chunk[index]);
+        let behind = chunk
+            .get(index + len)
+            .filter(|byte| !self.escaping.leads.contains(byte));
+        let (Some(before), Some(&behind)) = (before, behind) else {
+            return false;
+        };
+        let mut around = [before; 6];
+        around[1..=count].copy_from_slice(&bytes[..count]);
+        around[count + 1] = behind;
+        if sieve.plausible(&around[..count + 2]) {
+            return false;
+        }
+        self.plain = at + len as u64;
+        true
     }
 
     /// Decodes what is pending and ends at offset `end`, which is the stream's when it has `ended`.

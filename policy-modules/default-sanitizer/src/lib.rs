@@ -3,7 +3,7 @@
 //!
 //! `engine` drives one set of views for each channel; a view decodes the stream and searches the secrets themselves in
 //! what it decoded (`escapes`, `digits`), so that mixed case and mixed escaping need no needles of their own. All views
-//! share one `automaton`. Time is linear in the stream; memory is linear in the secrets.
+//! share one `automaton`; most of the text they never see, since a `sieve` tells where nothing can start. Time is linear in the stream; memory is linear in the secrets.
 //!
 //! The module imports nothing. This file only joins the engine to the component's exports.
 
@@ -11,6 +11,7 @@ mod automaton;
 mod digits;
 mod engine;
 mod escapes;
+mod sieve;
 
 pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
 

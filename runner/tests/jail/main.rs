@@ -1,6 +1,6 @@
-//! Black-box tests of the runner. Started without arguments and environment, with a socket as standard input, this
-//! program is the helper program; `scenario NAME` runs one of the scenarios that need a process of their own;
-//! otherwise it is an ordinary test program.
+//! Black-box tests of the runner. Started without arguments and environment, with a socket as
+//! standard input, this program is the helper program; `scenario NAME` runs one of the scenarios
+//! that need a process of their own; otherwise it is an ordinary test program.
 
 #![expect(
     clippy::unwrap_used,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use secretctl_runner::{Cancel, Cause, FileId, Runner, Stage, StartError, Stdin, WorkingDirectory};
 
@@ -24,6 +25,7 @@ tests![
     a_judged_script_runs,
     a_missing_helper_is_named,
     a_helper_that_does_not_answer_is_named,
+    a_helper_started_by_hand_says_so,
 ];
 
 fn refused(plan: secretctl_runner::Plan) -> StartError {
@@ -207,4 +209,18 @@ fn a_missing_helper_is_named() {
 
 fn a_helper_that_does_not_answer_is_named() {
     assert_eq!(start_with("/bin/true"), error(Stage::Helper, Cause::Died));
+}
+
+fn a_helper_started_by_hand_says_so() {
+    let helper = Command::new(std::env::current_exe().unwrap())
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(helper.status.code(), Some(125));
+    assert_eq!(helper.stdout, b"");
+    assert_eq!(
+        helper.stderr,
+        b"this program is started by secretctl and does nothing by itself\n"
+    );
 }

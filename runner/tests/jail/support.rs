@@ -110,8 +110,8 @@ pub(crate) fn run_with(
     })
 }
 
-/// A number that only one test of this machine has: it is given to `sleep`, so that the processes of a test can be
-/// found in the list of all processes.
+/// A number that only one test of this machine has: it is given to `sleep`, so that the processes
+/// of a test can be found in the list of all processes.
 pub(crate) fn marker() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -161,6 +161,23 @@ fn records_come_back_as_they_were_written() {
 }
 
 #[test]
+fn a_record_has_the_time_of_its_writing() {
+    let (_dir, path) = new_file();
+    let connection = open(&path);
+    let before = now_ns();
+    record(&log(), &connection, &entry("c"));
+    let records = log()
+        .list(&connection, &Filter::default())
+        .expect("readable");
+    assert!((before..=now_ns()).contains(&records[0].time_ns));
+    let id = Ulid::from_string(&records[0].id).expect("a ULID");
+    assert_eq!(
+        i64::try_from(id.timestamp_ms()),
+        Ok(records[0].time_ns / 1_000_000)
+    );
+}
+
+#[test]
 fn filters_take_the_newest_in_order() {
     let (_dir, path) = new_file();
     let (log, connection) = (log(), open(&path));

@@ -180,3 +180,58 @@ fn a_planted_trigger_does_not_run() {
         Some(b"v".to_vec())
     );
 }
+
+#[test]
+fn an_untouched_set_verifies() {
+    let (_dir, vault) = new_vault();
+    vault.verify_set().expect("empty");
+    for (key, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        set_value(&vault, key, value);
+    }
+    vault.verify_set().expect("changed");
+    let transaction = vault.begin().expect("a transaction");
+    transaction.delete(&name("a")).expect("deleted");
+    transaction
+        .delete(&name("absent"))
+        .expect("nothing to delete");
+    vault.verify_set().expect("within the transaction");
+    transaction.commit().expect("committed");
+    vault.verify_set().expect("deleted");
+    reopen(&vault)
+        .expect("opens")
+        .verify_set()
+        .expect("reopened");
+}
+
+/// Each row that is left is genuine; only the set is another.
+#[test]
+fn a_row_removed_or_set_back_is_noticed() {
+    let cases = [
+        "DELETE FROM secrets WHERE rowid = 2",
+        "REPLACE INTO secrets SELECT * FROM keep WHERE rowid = 1",
+        "REPLACE INTO secrets SELECT * FROM keep WHERE rowid = 3",
+        "UPDATE metadata SET value = zeroblob(60) WHERE name = 'secrets_digest'",
+        "DELETE FROM metadata WHERE name = 'secrets_digest'",
+    ];
+    for case in cases {
+        let (_dir, vault) = new_vault();
+        for key in ["changed", "kept", "deleted"] {
+            set_value(&vault, key, "old");
+        }
+        let attacker = attacker(&vault);
+        attacker
+            .execute_batch("CREATE TABLE keep AS SELECT * FROM secrets")
+            .expect("copied");
+        set_value(&vault, "changed", "new");
+        let transaction = vault.begin().expect("a transaction");
+        transaction.delete(&name("deleted")).expect("deleted");
+        transaction.commit().expect("committed");
+        vault.verify_set().expect("untouched");
+        attacker.execute_batch(case).expect("changed");
+        assert!(vault.entries().is_ok(), "{case}");
+        assert!(
+            matches!(vault.verify_set(), Err(VaultError::Corrupted(_))),
+            "{case}"
+        );
+    }
+}

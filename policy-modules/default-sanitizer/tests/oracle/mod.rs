@@ -5,7 +5,7 @@ use default_sanitizer::{FORMS, Range};
 const ENCODED_MIN_BYTES: usize = 6;
 
 /// Every occurrence of every secret in every form.
-pub fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
+pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     let mut all = Vec::new();
     let percent = unescape(text, percent);
     let percent_plus = unescape(text, percent_plus);

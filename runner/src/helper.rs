@@ -1,0 +1,201 @@
+//! The helper program: where it is, whose it is, and the process made of it.
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command as Program, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
+
+use crate::control::Control;
+use crate::outcome::{Cause, Stage, StartError};
+use crate::plan::Plan;
+use crate::wait::wait_for;
+use crate::wire::{Command, Request};
+
+/// The helper program's file name.
+const HELPER: &str = "secretctl-runner";
+
+/// Bytes an output pipe holds, where the system allows: fewer switches between child and reader.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 256 << 10;
+
+/// How long a helper that was asked to end the run may take, beyond the plan's grace, before it is
+/// killed: much longer than it ever needs on a busy machine.
+pub(crate) const WAKE_MAX: Duration = Duration::from_secs(30);
+
+/// In the directory of the running program, or one above for tests and examples of a cargo build.
+pub(crate) fn beside_current_exe() -> Result<PathBuf, StartError> {
+    let program = env::current_exe().map_err(helper_error)?;
+    let mut places: Vec<&Path> = program.parent().into_iter().collect();
+    if places
+        .iter()
+        .any(|place| place.ends_with("deps") || place.ends_with("examples"))
+    {
+        places.extend(program.parent().and_then(Path::parent));
+    }
+    let mut paths = places.into_iter().map(|place| place.join(HELPER));
+    let helper = paths.find(|path| path.exists());
+    let helper = helper.ok_or(StartError::new(Stage::Helper, Cause::NotFound))?;
+    check_owner(&helper)?;
+    Ok(helper)
+}
+
+/// The file must be ours or root's, and nobody else's to change. Write permission for our own group
+/// is accepted: it is what umask 002 gives, and it holds for the running program as well.
+fn check_owner(helper: &Path) -> Result<(), StartError> {
+    let file = fs::metadata(helper).map_err(helper_error)?;
+    let owned = file.uid() == 0 || file.uid() == geteuid().as_raw();
+    let others_write = file.mode() & 0o002 != 0;
+    let group_writes = file.mode() & 0o020 != 0 && file.gid() != getegid().as_raw();
+    if file.is_file() && owned && !others_write && !group_writes {
+        Ok(())
+    } else {
+        Err(StartError::new(Stage::Helper, Cause::NotTrusted))
+    }
+}
+
+/// The helper process and the three descriptors that connect it with us.
+pub(crate) struct Helper {
+    process: Child,
+    pub(crate) control: Control<UnixStream>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
+    /// How long the end of the run may take.
+    grace: Duration,
+    reaped: bool,
+}
+
+impl Helper {
+    /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than
+    /// it can do.
+    pub(crate) fn start(path: &Path, plan: Plan, stdin: bool) -> Result<Self, StartError> {
+        let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
+        ours.set_nonblocking(true).map_err(helper_error)?;
+        let mut control = Control::new(ours);
+        let grace = plan.limits.grace.saturating_add(WAKE_MAX);
+        let request = Request {
+            plan,
+            bases: bases(),
+            stdin,
+        };
+        let queued = control.queue(&Command::Start(request));
+        queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
+        let mut process = Program::new(path)
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
+                _ => helper_error(error),
+            })?;
+        let stdout = process.stdout.take();
+        let stderr = process.stderr.take();
+        let helper = Helper {
+            process,
+            control,
+            stdout,
+            stderr,
+            grace,
+            reaped: false,
+        };
+        prepare_pipe(helper.stdout.as_ref()).map_err(helper_error)?;
+        prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
+        Ok(helper)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.process), signal);
+    }
+
+    pub(crate) fn reap(&mut self) {
+        self.reaped = self.process.wait().is_ok();
+    }
+}
+
+impl Drop for Helper {
+    /// On the ways out that are not the end of the run (the receiver of the output panicked): the
+    /// end of the socket makes the helper end the run, and it is waited for.
+    fn drop(&mut self) {
+        if self.reaped {
+            return;
+        }
+        let _ = shutdown(self.control.socket(), Shutdown::Write);
+        self.stdout = None;
+        self.stderr = None;
+        let give_up = Instant::now().checked_add(self.grace);
+        while self.control.is_open() && give_up.is_none_or(|moment| Instant::now() < moment) {
+            let _ = wait_for([Some((self.control.socket(), PollFlags::IN))], give_up);
+            if self.control.fill().is_err() {
+                break;
+            }
+        }
+        // For one that is ending already this changes nothing.
+        self.signal(Signal::KILL);
+        self.reap();
+    }
+}
+
+fn prepare_pipe<P: AsFd>(pipe: Option<P>) -> io::Result<()> {
+    let Some(pipe) = pipe else { return Ok(()) };
+    #[cfg(target_os = "linux")]
+    // Refused when the user has many large pipes already; the default size works as well.
+    let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+    Ok(fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?)
+}
+
+/// Where the temporary directory may be made: in memory if possible. The helper checks what they
+/// are.
+fn bases() -> Vec<PathBuf> {
+    let named = |name| env::var_os(name).map(PathBuf::from);
+    [
+        named("XDG_RUNTIME_DIR"),
+        Some("/dev/shm".into()),
+        named("TMPDIR"),
+        Some("/tmp".into()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+pub(crate) fn helper_error(error: io::Error) -> StartError {
+    StartError::os(Stage::Helper, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_a_file_that_nobody_else_can_change_is_trusted() {
+        let path = env::temp_dir().join(format!("helper-owner-{}", std::process::id()));
+        fs::write(&path, "").unwrap();
+        let trusted = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            check_owner(&path)
+        };
+        let refusal = Err(StartError::new(Stage::Helper, Cause::NotTrusted));
+        assert_eq!(trusted(0o755), Ok(()));
+        assert_eq!(trusted(0o757), refusal);
+        assert_eq!(trusted(0o722), refusal);
+        // The group is our own.
+        assert_eq!(trusted(0o775), Ok(()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(check_owner(&env::temp_dir()), refusal);
+    }
+}

@@ -163,18 +163,23 @@ fn random_name() -> io::Result<String> {
 /// Removes the directories of crashed runs. What cannot be removed is left to the next run.
 fn sweep(base: &OwnedFd) {
     for name in names(base) {
-        if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
+        if !name.to_bytes().starts_with(PREFIX.as_bytes()) || !is_ours(base, &name) {
             continue;
         }
         let Ok(directory) = open_below(base, &name) else {
             continue;
         };
-        let ours = fstat(&directory).is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
-        if ours && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok() {
             empty(&directory);
             let _ = unlinkat(base, &name, AtFlags::REMOVEDIR);
         }
     }
+}
+
+/// Root could open another user's, too.
+fn is_ours(base: &OwnedFd, name: &CStr) -> bool {
+    statat(base, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| stat.st_uid == geteuid().as_raw())
 }
 
 /// Removes what is in a directory, whatever its depth and its modes, without following a link and

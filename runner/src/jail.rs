@@ -8,9 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Resource, Rlimit, Signal, getpid, setrlimit, umask};
-use rustix::stdio::{dup2_stderr, dup2_stdout};
+use rustix::process::{Resource, Rlimit, Signal, getpid, setrlimit};
 
 use crate::child::{Birth, become_program};
 use crate::control::Control;
@@ -73,7 +71,6 @@ fn harden() {
     ] {
         sys::ignore_signal(signal);
     }
-    umask(Mode::RWXG | Mode::RWXO);
     #[cfg(target_os = "linux")]
     {
         // Also holds in the child, where it matters: core handlers that are programs do not heed
@@ -151,8 +148,7 @@ struct Run {
     ending: Option<Reason>,
 }
 
-/// The request ends here, and with it the plan is wiped; so do descriptors 1 and 2 of the helper,
-/// since a reader of the output shall see its end when the last process of the tree is gone.
+/// The request ends here, and with it the plan is wiped.
 ///
 /// The program is let go only when the caller knows its process: if the helper died, that one could
 /// still end it.
@@ -182,7 +178,6 @@ fn start(
     };
     drop(theirs);
     let tree = Tree::new(leader).map_err(|error| process(error.into()))?;
-    close_output().map_err(|error| StartError::os(Stage::Descriptors, error))?;
     let enforcement = enforcement(directory.map(Directory::is_in_memory));
     caller.tell(&Event::Started {
         leader: leader.as_raw_pid(),
@@ -200,12 +195,6 @@ fn start(
         patience: since.checked_add(limits.timeout),
         ending: None,
     })
-}
-
-fn close_output() -> rustix::io::Result<()> {
-    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)
 }
 
 impl Run {

@@ -122,6 +122,7 @@ impl Default for Limits {
 
 impl Plan {
     /// Whether the run gets a fresh directory of its own.
+    #[cfg(unix)]
     pub(crate) fn wants_directory(&self) -> bool {
         self.home == Home::Temporary || self.working_directory == WorkingDirectory::Temporary
     }

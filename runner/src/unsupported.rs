@@ -42,14 +42,15 @@ impl Runner {
 
     /// # Errors
     ///
-    /// Always [`Cause::Unsupported`].
+    /// What is wrong with the plan itself, else [`Cause::Unsupported`].
     pub fn run(
         &self,
-        _: Plan,
-        _: Stdin<'_>,
-        _: &Cancel,
-        _: &mut Sink<'_>,
+        plan: Plan,
+        _stdin: Stdin<'_>,
+        _cancel: &Cancel,
+        _sink: &mut Sink<'_>,
     ) -> Result<Report, StartError> {
+        plan.check()?;
         Err(REFUSAL)
     }
 }

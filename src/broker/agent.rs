@@ -270,7 +270,7 @@ impl AgentDoor {
             limits: Limits { processes: policy.limits().processes, ..Limits::default() },
         };
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());
-        Ok((broker.record(entry, grant)?, Job { start, selected, variables, detail }))
+        Ok((broker.record(entry, grant)?, Job { start, selected, variables, value_min_bytes: VALUE_MIN_BYTES, detail }))
     }
 
     fn judge(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
@@ -312,7 +312,7 @@ impl AgentDoor {
         }
     }
 
-    /// Every secret is there, valid, and long enough to be hidden; every pattern has found something.
+    /// Every secret is there and valid; a pattern has found something.
     fn require_usable(&self, request: &RunRequest, selected: &[Selected]) -> Result<(), RunError> {
         if selected.is_empty() {
             let patterns: Vec<_> = request.keys.iter().map(KeyPattern::as_str).collect();
@@ -320,14 +320,9 @@ impl AgentDoor {
         }
         let vault = self.broker.vault();
         for Selected { name, asked, .. } in selected {
-            let missing = || RunError::SecretNotFound(asked.clone());
-            let entry = vault.entry(name)?.ok_or_else(missing)?;
+            let entry = vault.entry(name)?.ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
             if entry.is_expired(time::now()) {
                 return Err(RunError::Expired(name.clone()));
-            }
-            let fields = vault.reveal(name)?.ok_or_else(missing)?;
-            if fields.iter().any(|field| field.value.len() < VALUE_MIN_BYTES) {
-                return Err(RunError::TooShort(name.clone()));
             }
         }
         Ok(())

@@ -165,7 +165,7 @@ impl PersonDoor {
             rule: "the owner".to_owned(),
         };
         let grant = broker.record(broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone()), grant)?;
-        let job = Job { start, selected, variables, detail };
+        let job = Job { start, selected, variables, value_min_bytes: 0, detail };
         let output = match shown {
             Shown::Sanitized(show) => Output::Sanitized(show),
             Shown::Raw(show) => Output::Raw(show),

@@ -50,6 +50,8 @@ pub(super) struct Job {
     pub(super) selected: Vec<Selected>,
     /// One for each selected secret.
     pub(super) variables: Vec<EnvName>,
+    /// A shorter value is not injected.
+    pub(super) value_min_bytes: usize,
     /// What the records say of it.
     pub(super) detail: Detail,
 }
@@ -87,7 +89,7 @@ impl Broker {
         cancel: &Cancel,
         output: Output<'_>,
     ) -> Result<Finished, RunError> {
-        let injections = self.reveal(&job.selected, job.variables)?;
+        let injections = self.reveal(&job.selected, &job.variables, job.value_min_bytes)?;
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
             Output::Sanitized(show) => Show::Sanitized(self.sanitizer(&injections)?, show),
@@ -108,13 +110,21 @@ impl Broker {
     }
 
     /// The values of all selected secrets, with the variables they go into.
-    fn reveal(&self, selected: &[Selected], variables: Vec<EnvName>) -> Result<Vec<Injection>, RunError> {
+    fn reveal(
+        &self,
+        selected: &[Selected],
+        variables: &[EnvName],
+        value_min_bytes: usize,
+    ) -> Result<Vec<Injection>, RunError> {
         let vault = self.vault();
         let mut injections = Vec::new();
         for (Selected { name, asked, .. }, variable) in selected.iter().zip(variables) {
             let fields = vault.reveal(name)?.ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
             let single = fields.iter().count() == 1;
             for field in fields {
+                if field.value.len() < value_min_bytes {
+                    return Err(RunError::TooShort(name.clone()));
+                }
                 let variable = if single {
                     variable.clone()
                 } else {

@@ -24,7 +24,7 @@ pub(super) struct VaultArgs {
     #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true)]
     pub(super) vault_dir: Option<PathBuf>,
     /// File whose first line is the master password
-    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
     pub(super) password_file: Option<PathBuf>,
 }
 

@@ -124,3 +124,109 @@ fn listed(known: &[String]) -> String {
         known.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+    use super::*;
+
+    const FILE: &str = r#"
+        env_aliases:
+          staging: [{ pattern: "db/*", target: "staging/db/*" }, { pattern: "db/x*", target: "never/*" }]
+          dev: [{ pattern: "KEY", target: "dev/KEY" }, { pattern: "*", target: "dev/*" }]
+    "#;
+
+    fn aliased(env: &str, pattern: &str) -> Aliased {
+        let policy = Policy::parse(FILE.as_bytes()).unwrap();
+        policy.alias(env, &pattern.parse().unwrap()).unwrap()
+    }
+
+    fn asked(env: &str, pattern: &str, stored: &str) -> String {
+        aliased(env, pattern).asked_name(&stored.parse().unwrap())
+    }
+
+    #[test]
+    fn the_first_alias_that_fits_decides() {
+        for (env, pattern, result) in [
+            ("staging", "db/*", "staging/db/*"),
+            ("staging", "db/password", "staging/db/password"),
+            ("staging", "db/x/y", "staging/db/x/y"),
+            ("staging", "db/**", "staging/db/**"),
+            ("staging", "api/*", "api/*"),
+            ("staging", "*", "*"),
+            ("staging", "db", "db"),
+            ("dev", "KEY", "dev/KEY"),
+            ("dev", "KEY2", "dev/KEY2"),
+            ("dev", "*", "dev/*"),
+        ] {
+            assert_eq!(
+                aliased(env, pattern).pattern.as_str(),
+                result,
+                "{env} {pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_keep_the_name_they_were_asked_for() {
+        assert_eq!(
+            asked("staging", "db/*", "staging/db/password"),
+            "db/password"
+        );
+        assert_eq!(asked("staging", "api/*", "api/key"), "api/key");
+        assert_eq!(asked("dev", "KEY", "dev/KEY"), "KEY");
+        assert_eq!(asked("dev", "*", "dev/KEY"), "KEY");
+    }
+
+    #[test]
+    fn an_unknown_environment_names_the_known_ones() {
+        let policy = Policy::parse(FILE.as_bytes()).unwrap();
+        let pattern = "db/*".parse().unwrap();
+        let error = policy.alias("prod\n", &pattern).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown environment 'prod\\n'; the policy file has: staging, dev"
+        );
+        let empty = Policy::parse(b"version: 1").unwrap();
+        let error = empty.alias("dev", &pattern).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown environment 'dev'; the policy file has: none"
+        );
+    }
+
+    #[test]
+    fn a_result_that_is_no_pattern_is_an_error() {
+        let policy =
+            Policy::parse(b"env_aliases: { e: [{ pattern: \"a*\", target: \"a/b*\" }] }").unwrap();
+        let pattern = format!("a{}*", "b".repeat(510)).parse().unwrap();
+        assert!(matches!(
+            policy.alias("e", &pattern),
+            Err(AliasError::Pattern(_))
+        ));
+    }
+
+    #[test]
+    fn an_alias_replaces_a_beginning_or_a_name() {
+        let problem = |pattern: &str, target: &str| {
+            Alias {
+                pattern: pattern.to_owned(),
+                target: target.to_owned(),
+            }
+            .problem()
+            .is_some()
+        };
+        assert!(!problem("*", "dev/*") && !problem("db/*", "prod/db/*") && !problem("K", "prod/K"));
+        for (pattern, target) in [
+            ("db/*", "dev"),
+            ("db", "dev/*"),
+            ("a*b", "c"),
+            ("a*/*", "c/*"),
+            ("a?", "c"),
+            ("", "c"),
+            ("a b", "c"),
+        ] {
+            assert!(problem(pattern, target), "{pattern} {target}");
+        }
+    }
+}

@@ -103,10 +103,7 @@ impl Problems {
 
     fn in_patterns(&mut self, path: &str, patterns: &List<String>) {
         for (i, pattern) in patterns.0.iter().enumerate() {
-            self.note(
-                format_args!("{path}[{i}]"),
-                pattern.parse::<KeyPattern>().err(),
-            );
+            self.note(format_args!("{path}[{i}]"), pattern_problem(pattern));
         }
     }
 
@@ -162,6 +159,16 @@ fn command_problem(command: &str) -> Option<&'static str> {
     }
 }
 
+/// A pattern that no key can fit is a mistake, and a dangerous one where it denies.
+fn pattern_problem(pattern: &str) -> Option<String> {
+    if let Err(error) = pattern.parse::<KeyPattern>() {
+        return Some(error.to_string());
+    }
+    let part = pattern.contains("//") || pattern.contains("***");
+    let edge = pattern.starts_with(['/', '!']) || pattern.ends_with('/');
+    (part || edge).then(|| "is no pattern that a key could fit".to_owned())
+}
+
 fn directory_problem(directory: &str) -> Option<&'static str> {
     if !directory.starts_with('/') && !directory.starts_with("~/") {
         Some("is neither absolute nor below ~/")
@@ -169,5 +176,101 @@ fn directory_problem(directory: &str) -> Option<&'static str> {
         Some("contains '..'")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that is wrong with a file that parses, as `path: message`.
+    fn problems(text: &str) -> Vec<String> {
+        match Policy::parse(text.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(Fault::Invalid(problems)) => problems.iter().map(ToString::to_string).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn places(text: &str) -> Vec<String> {
+        problems(text)
+            .into_iter()
+            .filter_map(|p| Some(p.split_once(": ")?.0.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let found = places(
+            r#"
+            modules: [{ path: x }]
+            paths:
+            sanitizers: []
+            allowed_commands:
+              - "*"
+              - "aws *"
+              - { command: " ", keys: ["a/*", "a["], approval: ask }
+            denied_commands: ["rm 'x'"]
+            env_aliases: { dev: [{ pattern: "db/*", target: "dev/db/*" }, { pattern: "db/*", target: "dev" }] }
+            policies: [{ name: "", agent_id: "", allowed_keys: ["!a*"], denied_keys: ["*/"], capabilities: [] }]
+            trusted_dirs: ["~/bin", "/opt/*/bin", "bin", "/a/../b"]
+            env_pass: [AWS_REGION, "A-B", SECRETCTL_PASSWORD]
+            limits: { timeout_max: 2h, output_bytes: 1GiB, processes: 0 }
+            "#,
+        );
+        let expected = [
+            "modules",
+            "sanitizers",
+            "paths",
+            "allowed_commands[1]",
+            "allowed_commands[2]",
+            "allowed_commands[2].approval",
+            "allowed_commands[2].keys[1]",
+            "denied_commands[0]",
+            "env_aliases.dev[1]",
+            "policies[0].name",
+            "policies[0].agent_id",
+            "policies[0].allowed_keys[0]",
+            "policies[0].denied_keys[0]",
+            "trusted_dirs[2]",
+            "trusted_dirs[3]",
+            "limits.timeout_max",
+            "limits.output_bytes",
+            "limits.processes",
+            "env_pass[1]",
+            "env_pass[2]",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn an_unsupported_key_says_so() {
+        let found = problems("modules: [{ path: modules/office-hours.wasm }]");
+        assert_eq!(found, ["modules: is not supported by this version"]);
+    }
+
+    #[test]
+    fn the_largest_limits_are_accepted() {
+        let text = "limits: { timeout_max: 1h, output_bytes: 16MiB, processes: 4096 }";
+        assert_eq!(problems(text), Vec::<String>::new());
+        for text in [
+            "limits: { timeout_max: 3600001ms }",
+            "limits: { output_bytes: 16777217 }",
+            "limits: { processes: 4097 }",
+        ] {
+            assert_eq!(problems(text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_no_key_can_fit_is_refused() {
+        for good in ["a", "*", "**", "*/prod/*", "a/**/b", "k[0-9]", "**/x"] {
+            assert_eq!(pattern_problem(good), None, "{good}");
+        }
+        for bad in [
+            "", "!a*", "/a*", "a*/", "a//*", "a***", "a[", "a b", "{a,b}",
+        ] {
+            assert!(pattern_problem(bad).is_some(), "{bad}");
+        }
     }
 }

@@ -56,10 +56,13 @@ pub fn dist(root: &Path) -> PathBuf {
     root.join("policy-modules/dist")
 }
 
-/// The tree this program was built from.
+/// The tree that cargo runs this program in. Cargo's word at run time comes first: trees that share a target folder may
+/// share the program, too.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_owned()
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = PathBuf::from(here);
+    here.ancestors().nth(2).unwrap_or(&here).to_owned()
 }
 
 /// Why modules cannot be built or are not what they should be.

@@ -21,6 +21,9 @@ mod bindings {
 
 use bindings::exports::secretctl::guard::decisions as types;
 
+#[cfg(test)]
+mod tests;
+
 static DOCUMENT: OnceLock<Document> = OnceLock::new();
 
 struct Module;

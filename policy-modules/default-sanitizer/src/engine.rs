@@ -11,7 +11,7 @@ use std::fmt;
 use crate::automaton::{Automaton, ENCODED_MIN_BYTES, Hit, ROOT, State};
 use crate::digits::Digits;
 use crate::escapes::Escapes;
-use crate::sieve::Sieve;
+use crate::sieve::{Sieve, WINDOW_MAX_BYTES};
 
 /// How a secret was written, by number of the form.
 pub const FORMS: [&str; 5] = ["raw", "base64", "hex", "percent", "json"];
@@ -29,7 +29,7 @@ pub(crate) mod form {
 const SECRETS_MAX_BYTES: usize = 16 << 20;
 
 /// Bytes that all views look at when the sieve has found something, before it may go on: longer than its window.
-const AWAKE_MIN_BYTES: usize = 12;
+const AWAKE_MIN_BYTES: usize = WINDOW_MAX_BYTES + 4;
 
 /// A stream of the command. The two have offsets of their own, each from 0.
 #[derive(Clone, Copy)]

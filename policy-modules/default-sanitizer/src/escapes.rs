@@ -240,6 +240,7 @@ impl Escapes {
             start: end,
             escape: false,
         });
+        self.plain = end;
         self.forget(automaton);
     }
 

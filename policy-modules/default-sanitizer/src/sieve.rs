@@ -9,14 +9,15 @@
 
 use crate::automaton::ENCODED_MIN_BYTES;
 
-/// Base64 digits that a secret of `ENCODED_MIN_BYTES` determines alone, whatever stands around it.
-const WINDOW_MAX_BYTES: usize = 7;
+/// A longer window moves faster, but fills the table and has more escapes to judge. A secret determines at least as many
+/// digits of base64 alone, whatever stands around it, as it has bytes.
+pub(crate) const WINDOW_MAX_BYTES: usize = 16;
 
 /// Bytes of the text that are looked up together.
 const GRAM_BYTES: usize = 3;
 
-/// Log2 of the size of the table: it has to stay in the processor's first cache.
-const TABLE_BITS: u32 = 15;
+/// Log2 of the size of the table: it has to stay in the processor's nearest caches.
+const TABLE_BITS: u32 = 16;
 
 /// Flag of grams that a pattern begins with; the other bits are how far the window can move.
 const FIRST: u8 = 0x80;

@@ -190,7 +190,7 @@ fn cuts() -> impl Strategy<Value = Vec<Index>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn raw_text_of_two_letters(secrets in secrets(b"ab", 1..9), text in prop::collection::vec(select(b"ab"), 0..60), cuts in cuts()) {

@@ -110,7 +110,7 @@ fn the_umask_keeps_files_private() {
 
 fn the_helper_shows_no_secret() {
     let mut plan = sh(
-        "tr '\\0' ' ' </proc/$PPID/cmdline; cat /proc/$PPID/environ /proc/$PPID/task/*/environ 2>/dev/null",
+        "tr '\\0' ' ' </proc/$PPID/cmdline; cat /proc/$PPID/environ /proc/$PPID/task/*/environ /proc/$PPID/maps 2>/dev/null",
     );
     plan.environment.push(variable("SECRET", "canary"));
     let helper = std::env::current_exe().unwrap();

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio as ChildStdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use secretctl_runner::{Cancel, Outcome, Plan, Stdin};
 
 use crate::support::{
@@ -30,6 +31,7 @@ tests![
     a_program_that_kills_the_helper_does_not_survive,
     a_program_that_stops_the_helper_gains_nothing,
     a_killed_caller_leaves_nothing,
+    a_program_dies_with_its_helper_when_the_caller_cannot_help,
     a_caller_that_panics_leaves_nothing,
     many_runs_leave_no_descriptors_and_no_processes,
     runs_at_the_same_time_do_not_mix,
@@ -206,7 +208,7 @@ fn start_scenario(arguments: &[&str]) -> Child {
 
 fn a_killed_caller_leaves_nothing() {
     let marker = marker();
-    let mut caller = start_scenario(&["hold", &marker]);
+    let mut caller = start_scenario(&["hold", &format!("{DAEMONS}; echo $HOME; sleep @"), &marker]);
     let mut home = String::new();
     BufReader::new(caller.stdout.as_mut().unwrap())
         .read_line(&mut home)
@@ -219,6 +221,22 @@ fn a_killed_caller_leaves_nothing() {
     eventually("the directory is gone", || {
         !Path::new(home.trim_end()).exists()
     });
+}
+
+fn a_program_dies_with_its_helper_when_the_caller_cannot_help() {
+    let marker = marker();
+    let mut caller = start_scenario(&["hold", "echo $PPID; exec sleep @", &marker]);
+    let mut helper = String::new();
+    BufReader::new(caller.stdout.as_mut().unwrap())
+        .read_line(&mut helper)
+        .unwrap();
+    let helper = Pid::from_raw(helper.trim_end().parse().unwrap()).unwrap();
+    kill_process(Pid::from_child(&caller), Signal::STOP).unwrap();
+    kill_process(helper, Signal::KILL).unwrap();
+    // The caller carries the marker as well.
+    eventually("the program is dead", || alive(&marker) == 1);
+    caller.kill().unwrap();
+    caller.wait().unwrap();
 }
 
 fn a_caller_that_panics_leaves_nothing() {
@@ -258,16 +276,16 @@ fn runs_at_the_same_time_do_not_mix() {
 /// What runs in a process of its own.
 pub(crate) fn scenario(arguments: &[String]) -> ExitCode {
     match arguments.first().map(String::as_str) {
-        Some("hold") => hold(&arguments[1]),
+        Some("hold") => hold(&arguments[1], &arguments[2]),
         Some("many") => many(),
         _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
 }
 
-/// Runs a tree until killed, and says where its directory is.
-fn hold(marker: &str) {
-    let plan = tree(&format!("{DAEMONS}; echo $HOME; sleep @"), marker);
+/// Runs a tree until killed, and passes on what it says.
+fn hold(script: &str, marker: &str) {
+    let plan = tree(script, marker);
     let _ = runner().run(plan, Stdin::Null, &Cancel::new(), &mut |_, bytes| {
         std::io::stdout().write_all(bytes).unwrap();
         ControlFlow::Continue(())

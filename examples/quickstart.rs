@@ -21,9 +21,9 @@ use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const SECRET: &str = "sk-live-4f9Qx27LmZp8";
+const SECRET: &str = "sk-live-4f9Qx27LmZp8w";
 /// `SECRET` in base64.
-const ENCODED: &str = "c2stbGl2ZS00ZjlReDI3TG1acDg";
+const ENCODED: &str = "c2stbGl2ZS00ZjlReDI3TG1acDh3";
 
 const POLICY: &str = "\
 version: 1
@@ -81,6 +81,7 @@ async fn ask_for_names(agent: &RunningService<RoleClient, ()>) -> Result<()> {
 }
 
 async fn run_the_script(agent: &RunningService<RoleClient, ()>) -> Result<()> {
+    println!();
     let arguments = object!({ "keys": ["API_KEY"], "command": "./deploy.sh" });
     let answer = call(agent, "secret_run", arguments).await?;
     let output = answer.structured_content.unwrap_or_default();
@@ -224,20 +225,35 @@ async fn call(
         .call_tool(CallToolRequestParams::new(tool).with_arguments(arguments))
         .await?;
     let whole = serde_json::to_string(&answer)?;
-    let text: Vec<&str> = answer
-        .content
-        .iter()
-        .filter_map(|block| Some(block.as_text()?.text.as_str()))
-        .collect();
-    println!(
-        "  secretctl: {}\n",
-        text.join("\n").replace('\n', "\n             ")
-    );
+    show(&answer);
     ensure(
         !whole.contains(SECRET) && !whole.contains(ENCODED),
         "the answer does not show the secret",
     )?;
     Ok(answer)
+}
+
+/// A structured answer line by line, another one as the text that it is.
+fn show(answer: &CallToolResult) {
+    let lines: Vec<String> = match answer
+        .structured_content
+        .as_ref()
+        .and_then(Value::as_object)
+    {
+        Some(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect(),
+        None => answer
+            .content
+            .iter()
+            .filter_map(|block| Some(block.as_text()?.text.clone()))
+            .collect(),
+    };
+    println!(
+        "  secretctl: {}\n",
+        lines.join("\n").replace('\n', "\n             ")
+    );
 }
 
 /// Builds the programs of this package as this example was built, and gives the path of `secretctl`.
@@ -252,8 +268,16 @@ fn build_programs() -> Result<PathBuf> {
         Some(profile) => profile,
     };
     let mut cargo = Command::new(env!("CARGO"));
+    // The example is named too, though it is built: with it, everything else is as it was built for it.
     cargo
-        .args(["build", "--bins", "--profile", profile])
+        .args([
+            "build",
+            "--bins",
+            "--example",
+            "quickstart",
+            "--profile",
+            profile,
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     ensure(cargo.status()?.success(), "cargo builds the programs")?;
     let program = profile_dir.join("secretctl");

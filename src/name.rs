@@ -144,7 +144,7 @@ fn check_env_name(text: &str) -> Result<(), InvalidName> {
     ensure(first && rest, WHAT, "starts with a letter or '_' and consists of the characters A-Z a-z 0-9 _")
 }
 
-/// Which secrets are meant: one exact name, or a pattern with `*`, `?` (neither crosses a `/`), `**` and `[a-z]`.
+/// Which secrets are meant: one exact name, or a pattern with `*`, `?` (neither crosses a `/`), `**` and `[a-z0-9_]`.
 #[derive(Clone, Debug)]
 pub struct KeyPattern {
     text: String,
@@ -181,12 +181,20 @@ impl FromStr for KeyPattern {
             check_secret_name(text)?;
             return Ok(Self { text: text.to_owned(), matcher: None });
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._/-*?[]!^".contains(&b);
-        ensure(text.bytes().all(allowed), WHAT, "consists of the characters of names and * ? [ ] ! ^")?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._/-*?[]".contains(&b);
+        ensure(text.bytes().all(allowed), WHAT, "consists of the characters of names and * ? [ ]")?;
+        ensure(text.split('[').skip(1).all(is_class), WHAT, "has letters, digits, '_' and ranges of them between '[' and ']'")?;
         let malformed = InvalidName { what: WHAT, rule: "has a '[' without its ']', or an empty or backward range" };
         let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|_| malformed)?;
         Ok(Self { text: text.to_owned(), matcher: Some(glob.compile_matcher()) })
     }
+}
+
+/// Whether what follows a `[` is a class that cannot match a `/`: nothing in it sorts before the digits but the `-` of a range.
+fn is_class(rest: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let Some((class, _)) = rest.split_once(']') else { return false };
+    class.bytes().next().is_some_and(word) && class.bytes().all(|b| word(b) || b == b'-')
 }
 
 #[cfg(test)]
@@ -224,7 +232,8 @@ mod tests {
         assert!(!pattern("*").matches(&name("a/b")));
         assert!(pattern("k[0-9]").matches(&name("k7")));
         assert!(!pattern("KEY").matches(&name("key")));
-        assert!("a[".parse::<KeyPattern>().is_err());
-        assert!("a{b,c}*".parse::<KeyPattern>().is_err());
+        for bad in ["a[", "a{b,c}*", "a[!b]", "a[^b]", "a[.-9]b", "a[--9]b", "a[/]b", "a[]*", "a[z-a]"] {
+            assert!(bad.parse::<KeyPattern>().is_err(), "{bad}");
+        }
     }
 }

@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::time::{Expiry, Span};
 
+/// What all commands take is shown apart from what one takes.
+const GLOBAL: &str = "Global options";
+
 /// Keep secrets in an encrypted vault, and let AI agents use them without seeing them.
 #[derive(Debug, Parser)]
 #[command(name = "secretctl", version, max_term_width = 100, propagate_version = true)]
@@ -21,10 +24,10 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct VaultArgs {
     /// Directory of the vault [default: ~/.secretctl]
-    #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true, help_heading = GLOBAL)]
     pub(super) vault_dir: Option<PathBuf>,
     /// File whose first line is the master password
-    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE", hide_env_values = true, help_heading = GLOBAL)]
     pub(super) password_file: Option<PathBuf>,
 }
 

@@ -70,7 +70,9 @@ impl Failure {
         let failure = Self::from(error);
         let Some(wanted) = failure.fact.strip_prefix("secret not found: ") else { return failure };
         let names = door.names().unwrap_or_default();
-        let near = |name: &str| strsim::normalized_damerau_levenshtein(wanted, name);
+        // Names are case-sensitive, and that is what people forget.
+        let wanted = wanted.to_lowercase();
+        let near = |name: &str| strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase());
         let best = names.iter().max_by(|a, b| near(a.as_str()).total_cmp(&near(b.as_str())));
         match best {
             Some(name) if near(name.as_str()) >= NEAR => failure.next(format!("did you mean {name}?")),

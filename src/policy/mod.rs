@@ -12,6 +12,7 @@ mod decision;
 mod document;
 mod error;
 mod file;
+mod place;
 mod request;
 mod rules;
 mod units;

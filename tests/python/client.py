@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mcp import ClientSession, StdioServerParameters, stdio_client
 
-SECRET = "sk-live-4f9Qx27LmZp8"
+SECRET = "sk-live-4f9Qx27LmZp8w"
 PASSWORD = "correct horse battery staple"
 POLICY = """\
 version: 1

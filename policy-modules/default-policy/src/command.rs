@@ -32,7 +32,7 @@ fn refuse_nested(
     let judge = |line: &[&str]| {
         let (program, arguments) = line.split_first()?;
         let name = file_name(program);
-        if BLOCKED.contains(&name) {
+        if prints_environment(name, arguments) {
             return Some(blocked(name, command));
         }
         let index = denied(document, &[program], arguments, true)?;
@@ -49,6 +49,17 @@ fn refuse_nested(
         }
     }
     Ok(())
+}
+
+/// Whether a word of a shell prints variables: `set`, `export` and `declare` also change them, and print only when they are
+/// given nothing to change.
+fn prints_environment(name: &str, arguments: &[&str]) -> bool {
+    match name {
+        "env" | "printenv" => true,
+        "set" => arguments.is_empty(),
+        "export" | "declare" => arguments.iter().all(|argument| argument.starts_with('-')),
+        _ => false,
+    }
 }
 
 /// All names of the file that will run, each once.
@@ -145,16 +156,19 @@ fn names_command(rule: &CommandRule, command: &Command) -> bool {
             } else {
                 program == requested
             };
-            let arguments: Vec<&str> = command.arguments.iter().map(String::as_str).collect();
-            is_same && begins(&arguments, words)
+            is_same && begins(&command.arguments, words)
         }
         None => false,
     }
 }
 
-fn begins<'r>(arguments: &[&str], mut words: impl Iterator<Item = &'r str>) -> bool {
+fn begins<'r>(arguments: &[impl AsRef<str>], mut words: impl Iterator<Item = &'r str>) -> bool {
     let mut arguments = arguments.iter();
-    words.all(|word| arguments.next() == Some(&word))
+    words.all(|word| {
+        arguments
+            .next()
+            .is_some_and(|argument| argument.as_ref() == word)
+    })
 }
 
 /// A path without `.` and empty components. A `..` stays: what it means depends on links.

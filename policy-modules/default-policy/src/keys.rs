@@ -80,12 +80,21 @@ mod tests {
         }
     }
 
-    /// The host's matcher, for patterns that a policy file may have. Where a class could match a '/', the two differ on
-    /// purpose: here it never does.
+    /// The host's matcher, for patterns that it accepts: classes consist of letters, digits and `_`.
     fn host(pattern: &str, name: &str) -> Option<bool> {
-        let odd = ["//", "***", "[!", "[^"]
+        let odd = ["//", "***", "!", "^"]
             .iter()
             .any(|part| pattern.contains(part));
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let is_class = |rest: &str| {
+            rest.split_once(']').is_some_and(|(class, _)| {
+                class.bytes().next().is_some_and(word)
+                    && class.bytes().all(|b| word(b) || b == b'-')
+            })
+        };
+        if !pattern.split('[').skip(1).all(is_class) {
+            return None;
+        }
         if odd || pattern.starts_with(['/', '!']) || pattern.ends_with('/') {
             return None;
         }

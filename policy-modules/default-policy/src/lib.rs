@@ -1,6 +1,6 @@
 //! The built-in policy module: applies the rules of the policy file to a request.
 //!
-//! This file only connects the component's exports to [`decide`](mod@decide), which reads as the order of the rules.
+//! This file only connects the component's exports to `decide`, which reads as the order of the rules.
 //! Nothing is imported from the host: the answer depends on the document and the request alone.
 
 mod command;
@@ -22,6 +22,7 @@ mod bindings {
 use bindings::exports::secretctl::guard::decisions as types;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 mod tests;
 
 static DOCUMENT: OnceLock<Document> = OnceLock::new();

@@ -1,0 +1,171 @@
+//! What a person at a terminal sees: hidden prompts, questions, and results that stay apart from both.
+//!
+//! The terminal is a real one, made by script(1).
+#![expect(clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use support::process::{wait_for, wait_until};
+use support::{Invocation, PASSWORD, SECRETCTL, Sandbox};
+
+/// A shell script that runs in a terminal of its own. `$S` is the program.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    screen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+    device: String,
+    seen: usize,
+}
+
+impl Terminal {
+    fn start(sandbox: &Sandbox, script: &str) -> Self {
+        let script = format!("tty; echo; {script}");
+        let record = Invocation::new("script", sandbox.home()).env("S", SECRETCTL).env("SHELL", "/bin/sh");
+        let record = if cfg!(target_os = "linux") {
+            record.args(["-qec", &script, "/dev/null"])
+        } else {
+            record.args(["-q", "/dev/null", "/bin/sh", "-c", &script])
+        };
+        let mut child = record.spawn();
+        let keyboard = child.stdin.take().expect("a pipe");
+        let mut output = child.stdout.take().expect("a pipe");
+        let screen = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&screen);
+        let reader = thread::spawn(move || {
+            let mut chunk = [0; 1024];
+            while let Ok(length @ 1..) = output.read(&mut chunk) {
+                let text = String::from_utf8_lossy(&chunk[..length]).replace('\r', "");
+                written.lock().expect("no panic").push_str(&text);
+            }
+        });
+        let first_line = || screen.lock().expect("no panic").split_once("\n\n").map(|(line, _)| line.to_owned());
+        let device = wait_for("the terminal's name", first_line);
+        let seen = device.len() + 2;
+        Self { child, keyboard, screen, reader, device, seen }
+    }
+
+    /// Waits until this text follows what was seen on the screen.
+    #[track_caller]
+    fn shows(&mut self, text: &str) {
+        let screen = Arc::clone(&self.screen);
+        let seen = self.seen;
+        let news = || screen.lock().expect("no panic")[seen..].to_owned();
+        wait_until(&format!("{text:?} on the screen, which shows {:?}", news()), || news().len() >= text.len());
+        assert_eq!(&news()[..text.len()], text);
+        self.seen += text.len();
+    }
+
+    /// Types a line where it is echoed.
+    fn types(&mut self, line: &str) {
+        writeln!(self.keyboard, "{line}").expect("a terminal");
+        self.shows(&format!("{line}\n"));
+    }
+
+    /// Types a line once the terminal no longer echoes.
+    fn types_hidden(&mut self, line: &str) {
+        let flag = if cfg!(target_os = "linux") { "-F" } else { "-f" };
+        wait_until("a terminal that does not echo", || {
+            let stty = Command::new("stty").args([flag, &self.device, "-a"]).output();
+            let modes = String::from_utf8_lossy(&stty.expect("stty runs").stdout).into_owned();
+            modes.split_whitespace().any(|mode| mode == "-echo")
+        });
+        writeln!(self.keyboard, "{line}").expect("a terminal");
+    }
+
+    /// Waits for the end: the exit code, with nothing more on the screen.
+    #[track_caller]
+    fn ends(mut self, code: i32) {
+        let status = self.child.wait().expect("it ends");
+        self.reader.join().expect("no panic");
+        assert_eq!(&self.screen.lock().expect("no panic")[self.seen..], "");
+        assert_eq!(status.code(), Some(code));
+    }
+}
+
+#[test]
+fn passwords_and_values_are_typed_unseen() {
+    let sandbox = Sandbox::empty();
+    let mut terminal = Terminal::start(&sandbox, "$S init");
+    terminal.shows("New master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nThe same again: ");
+    terminal.types_hidden("something else");
+    terminal.shows("\nerror: the two passwords differ\n");
+    terminal.ends(1);
+    assert!(!sandbox.vault().exists());
+
+    let mut terminal = Terminal::start(&sandbox, "$S init");
+    terminal.shows("New master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nThe same again: ");
+    terminal.types_hidden(PASSWORD);
+    let place = sandbox.vault();
+    terminal.shows(&format!(
+        "\nCreated a vault in {}. The master password cannot be recovered: keep it safe.\n",
+        place.display()
+    ));
+    terminal.ends(0);
+
+    let mut terminal = Terminal::start(&sandbox, "$S set KEY");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nValue of KEY: ");
+    terminal.types_hidden("sk-typed-by-hand");
+    terminal.shows("\nStored KEY.\n");
+    terminal.ends(0);
+    sandbox.secretctl(["get", "KEY"]).answer().is(0, "sk-typed-by-hand", "");
+}
+
+#[test]
+fn a_redirected_result_has_no_prompt_in_it() {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", "value");
+    let mut terminal = Terminal::start(&sandbox, "$S get KEY < /dev/null > result 2> errors");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\n");
+    terminal.ends(0);
+    assert_eq!(fs::read(sandbox.home().join("result")).expect("a file"), b"value");
+    assert_eq!(fs::read(sandbox.home().join("errors")).expect("a file"), b"");
+}
+
+#[test]
+fn on_a_terminal_a_value_ends_its_line_and_a_list_is_a_table() {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", "value");
+    sandbox.set("aws/access_key", "value");
+    let tag = sandbox.secretctl(["set", "KEY", "--tags", "a,b", "--expires", "2090-06-30"]);
+    tag.answer().succeeded();
+    let script = format!("export SECRETCTL_PASSWORD='{PASSWORD}'; $S get KEY; $S list");
+    let mut terminal = Terminal::start(&sandbox, &script);
+    terminal.shows("value\nKEY             a,b  expires 2090-07-01T00:00:00Z\naws/access_key\n");
+    terminal.ends(0);
+}
+
+#[test]
+fn deleting_asks_first() {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", "value");
+    // What is piped in answers no question: only the person at the terminal does.
+    let script = format!("export SECRETCTL_PASSWORD='{PASSWORD}'; echo y | $S delete KEY");
+    for no in ["", "n", "yep"] {
+        let mut terminal = Terminal::start(&sandbox, &script);
+        terminal.shows("Delete KEY? [y/N] ");
+        terminal.types(no);
+        terminal.shows("error: nothing was deleted\n");
+        terminal.ends(1);
+    }
+    let mut terminal = Terminal::start(&sandbox, &script);
+    terminal.shows("Delete KEY? [y/N] ");
+    terminal.types("y");
+    terminal.shows("Deleted KEY.\n");
+    terminal.ends(0);
+    sandbox.secretctl(["list"]).answer().is(0, "", "No secrets found.\n");
+}

@@ -50,7 +50,7 @@ pub(crate) fn become_program(birth: &Birth<'_>, mut helper: UnixStream) -> ! {
 ///
 /// 1. All signals at their defaults, none blocked: a caller who ignores SIGTERM or SIGPIPE does not
 ///    pass that on.
-/// 2. umask 077.
+/// 2. umask 077, unless the run keeps its caller's home: what a person builds has the person's modes.
 /// 3. A session of our own: no terminal, no job control, a process group for the whole tree.
 /// 4. A cgroup of our own. Not built yet.
 /// 5. User, mount, process, IPC and network namespaces. Not built yet.
@@ -67,7 +67,9 @@ pub(crate) fn become_program(birth: &Birth<'_>, mut helper: UnixStream) -> ! {
 ///     program itself.
 fn confine_and_execute(birth: &Birth<'_>) -> Result<Infallible, StartError> {
     sys::reset_signals();
-    umask(Mode::RWXG | Mode::RWXO);
+    if birth.plan.home == Home::Temporary {
+        umask(Mode::RWXG | Mode::RWXO);
+    }
     setsid().map_err(|error| StartError::os(Stage::Session, error))?;
     limit(&birth.plan.limits).map_err(|error| StartError::os(Stage::Limits, error))?;
     give_up_privileges().map_err(|error| StartError::os(Stage::Privileges, error))?;

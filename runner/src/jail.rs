@@ -159,6 +159,10 @@ fn start(
     stdin: Option<OwnedFd>,
 ) -> Result<Run, StartError> {
     let process = |error: io::Error| StartError::os(Stage::Process, error);
+    let enforcement = enforcement(directory.map(Directory::is_in_memory));
+    if let Some(layer) = request.plan.require.iter().find(|layer| !enforcement.has(layer)) {
+        return Err(StartError::new(Stage::Confinement, Cause::LayerMissing(layer.clone())));
+    }
     let (mut birth, theirs) = UnixStream::pair().map_err(process)?;
     let helper = getpid();
     let leader = match sys::fork().map_err(process)? {
@@ -178,7 +182,6 @@ fn start(
     };
     drop(theirs);
     let tree = Tree::new(leader).map_err(|error| process(error.into()))?;
-    let enforcement = enforcement(directory.map(Directory::is_in_memory));
     caller.tell(&Event::Started {
         leader: leader.as_raw_pid(),
         enforcement,

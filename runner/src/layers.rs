@@ -14,7 +14,7 @@ pub(crate) fn enforcement(directory_in_memory: Option<bool>) -> Enforcement {
     let mut layers = vec![
         held("session", "own session, no terminal"),
         held("descriptors", "standard input, output and error only"),
-        held("limits", "open files, file size, umask 077"),
+        held("limits", "open files, file size"),
         if LINUX {
             held("core", "no core file, no memory for core handlers")
         } else {

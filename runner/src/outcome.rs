@@ -148,6 +148,8 @@ pub enum Stage {
     WorkingDirectory,
     /// Executing the program.
     Program,
+    /// Checking that every layer which the plan requires holds.
+    Confinement,
 }
 
 /// Why a start failed.
@@ -187,6 +189,8 @@ pub enum Cause {
     TooLong,
     /// The file is not the one that was judged.
     Replaced,
+    /// The plan requires this layer, and it does not hold on this machine.
+    LayerMissing(String),
     /// Any other answer of the operating system: the raw error number.
     Os(i32),
 }
@@ -226,6 +230,7 @@ impl fmt::Display for Stage {
             Stage::Descriptors => "descriptors",
             Stage::WorkingDirectory => "working directory",
             Stage::Program => "program",
+            Stage::Confinement => "confinement",
         })
     }
 }
@@ -259,6 +264,9 @@ impl fmt::Display for Cause {
                 "neither a program of this machine nor a script that begins with #!"
             }
             Cause::TooLong => "argument list too long",
+            Cause::LayerMissing(name) => {
+                return write!(f, "the required layer '{}' does not hold here", name.escape_debug());
+            }
             Cause::Replaced => "not the file that was judged",
             Cause::Os(errno) => return write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         };

@@ -32,6 +32,8 @@ pub struct Plan {
     pub working_directory: WorkingDirectory,
     /// What it may use up.
     pub limits: Limits,
+    /// Names of [layers](crate::Layer) without which it must not start.
+    pub require: Vec<String>,
 }
 
 /// The identity of a file on this machine while it exists.

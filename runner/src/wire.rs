@@ -202,7 +202,7 @@ macro_rules! structs {
 }
 
 structs! {
-    Plan { program, expect, argv, environment, home, working_directory, limits }
+    Plan { program, expect, argv, environment, home, working_directory, limits, require }
     FileId { dev, ino }
     Variable { name, value }
     Limits { timeout, grace, processes, open_files, file_size_bytes }
@@ -254,13 +254,13 @@ enums! {
     WorkingDirectory { 1 => Temporary, 2 => At(path), }
     Stage {
         1 => Platform, 2 => Helper, 3 => Plan, 4 => Directory, 5 => Process, 6 => Session, 7 => Limits,
-        8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program,
+        8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program, 12 => Confinement,
     }
     Cause {
         1 => Unsupported, 2 => NotFound, 3 => NotTrusted, 4 => Died, 5 => Malformed, 6 => TooLarge,
         7 => RelativePath, 8 => NoArguments, 9 => ContainsNul, 10 => VariableName,
         11 => VariableRepeated(name), 12 => VariableTooLong(name), 13 => NotExecutable,
-        14 => NoInterpreter, 15 => UnknownFormat, 16 => TooLong, 17 => Replaced, 18 => Os(errno),
+        14 => NoInterpreter, 15 => UnknownFormat, 16 => TooLong, 17 => Replaced, 18 => Os(errno), 19 => LayerMissing(name),
     }
 }
 
@@ -380,6 +380,7 @@ mod tests {
         directory: Option<Bytes>,
         timeout: u64,
         limits: (u32, u32, Option<u64>),
+        require: Vec<String>,
     }
 
     fn bytes() -> impl Strategy<Value = Bytes> {
@@ -388,10 +389,14 @@ mod tests {
 
     fn parts() -> impl Strategy<Value = Parts> {
         let limits = any::<(u64, (u32, u32, Option<u64>))>();
-        let lists = (vec(bytes(), 0..5), vec((bytes(), bytes()), 0..5));
+        let lists = (
+            vec(bytes(), 0..5),
+            vec((bytes(), bytes()), 0..5),
+            vec(any::<String>(), 0..3),
+        );
         let places = (bytes(), any::<bool>(), proptest::option::of(bytes()));
         (places, any::<Option<(u64, u64)>>(), lists, limits).prop_map(
-            |((program, home, directory), expect, (argv, environment), (timeout, limits))| Parts {
+            |((program, home, directory), expect, (argv, environment, require), (timeout, limits))| Parts {
                 program,
                 expect,
                 argv,
@@ -400,6 +405,7 @@ mod tests {
                 directory,
                 timeout,
                 limits,
+                require,
             },
         )
     }
@@ -429,6 +435,7 @@ mod tests {
                 open_files,
                 file_size_bytes,
             },
+            require: parts.require,
         }
     }
 

@@ -267,6 +267,7 @@ impl AgentDoor {
             directory: self.working_directory(&place, &grant)?,
             home: Home::Temporary,
             environment: plan::agent_environment(path.variable(), policy.env_pass()),
+            require: policy.required_layers().to_vec(),
             limits: Limits { processes: policy.limits().processes, ..Limits::default() },
         };
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());

@@ -78,9 +78,6 @@ pub enum RunError {
     /// An environment's aliases cannot be applied.
     #[error(transparent)]
     Alias(#[from] AliasError),
-    /// A layer of confinement that the policy requires is not enforced here.
-    #[error("the policy requires the layer '{0}', which cannot be enforced on this machine")]
-    LayerMissing(String),
     /// The child did not start.
     #[error(transparent)]
     Start(#[from] StartError),

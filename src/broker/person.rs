@@ -152,6 +152,7 @@ impl PersonDoor {
             directory: WorkingDirectory::At(directory),
             home: Home::Unchanged,
             environment: env::vars_os().filter(|(name, _)| !is_ours(name)).collect(),
+            require: Vec::new(),
             limits: Limits { file_size_bytes: None, ..Limits::default() },
         };
         let grant = Grant {

@@ -36,6 +36,8 @@ pub(super) struct Start {
     pub(super) home: Home,
     /// Variables beside the injected ones.
     pub(super) environment: Vec<(OsString, OsString)>,
+    /// Layers of confinement without which it must not start.
+    pub(super) require: Vec<String>,
     /// What it may use up; the time limit is the grant's.
     pub(super) limits: Limits,
 }
@@ -62,6 +64,7 @@ pub(super) fn build(grant: &Recorded<Grant>, start: Start, injections: &[Injecti
         home: start.home,
         working_directory: start.directory,
         limits: Limits { timeout: grant.timeout, ..start.limits },
+        require: start.require,
     }
 }
 

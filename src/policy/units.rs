@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use crate::time;
 use serde::de::{
     self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
@@ -13,7 +14,7 @@ use serde::de::{
 /// person writes, and keeps what such a file can grow to in bounds.
 pub(super) const ENTRIES_MAX: usize = 1000;
 
-/// A duration: digits and `ms`, `s`, `m` (minutes) or `h`. Greater than zero.
+/// A duration greater than zero, such as `500ms`, `60s`, `5m` (minutes) or `1h`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
 
@@ -46,17 +47,8 @@ pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 
 impl Span {
     fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = split(text)?;
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        number
-            .checked_mul(milliseconds)
-            .map(|ms| Self(Duration::from_millis(ms)))
+        let span = text.parse::<time::Span>().ok()?.0;
+        (!span.is_zero()).then_some(Self(span))
     }
 }
 
@@ -235,7 +227,7 @@ mod tests {
         assert_eq!(ms("5m"), Some(300_000));
         assert_eq!(ms("1h"), Some(3_600_000));
         let bad = [
-            "", "s", "60", "0s", "-5s", "+5s", "1.5h", "5 m", "1h30m", "5M", "1d",
+            "", "s", "60", "0s", "-5s", "+5s", "1.5h", "5 m", "1h30m", "5M",
         ];
         for bad in bad
             .into_iter()

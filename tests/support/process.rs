@@ -1,7 +1,12 @@
-//! Other processes: whether they live, what can be read of them, and waiting for what they do.
+//! Other processes: which run, what they use, and waiting for what they do.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
+#[cfg(target_os = "linux")]
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Longest wait for something that should happen at once: generous, since the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,20 +32,71 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }
 
-/// Whether a process runs. One that has ended and was not waited for does not.
-pub(crate) fn is_alive(pid: u32) -> bool {
-    let output = std::process::Command::new("ps")
-        .args(["-o", "stat=", "-p", &pid.to_string()])
-        .output();
-    let state = output.expect("ps runs").stdout;
-    !state.is_empty() && !state.starts_with(b"Z")
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), signal).expect("it runs");
 }
 
-/// Sends a signal, by its name, such as `INT`.
-pub(crate) fn signal(pid: u32, name: &str) {
-    let mut kill = std::process::Command::new("kill");
-    let status = kill.args(["-s", name, &pid.to_string()]).status();
-    assert!(status.expect("kill runs").success());
+/// An argument that no other process has. A test starts a program with it to find that program again, whatever ids the
+/// program sees itself. It comes in two halves, so that the processes which only pass it on do not have it.
+pub(crate) struct Mark {
+    pub(crate) halves: [String; 2],
+}
+
+impl Mark {
+    /// A number of seconds that sleep(1) takes.
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            halves: ["98765.".to_owned(), format!("{}{count:03}", std::process::id())],
+        }
+    }
+
+    /// The processes that have this argument.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mark = self.halves.concat();
+        let has_it = |(_, arguments): &(u32, Vec<String>)| arguments.contains(&mark);
+        arguments_of_all().into_iter().filter(has_it).map(|(pid, _)| pid).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_start(&self) {
+        wait_until("the marked process to start", || !self.processes().is_empty());
+    }
+
+    /// Fails if one of them still runs.
+    #[track_caller]
+    pub(crate) fn is_gone(&self) {
+        assert!(self.processes().is_empty(), "{:?} survived", self.processes());
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_end(&self) {
+        wait_until("the marked process to end", || self.processes().is_empty());
+    }
+}
+
+/// Every process of the system with its arguments.
+#[cfg(target_os = "linux")]
+fn arguments_of_all() -> Vec<(u32, Vec<String>)> {
+    let arguments = |pid: u32| {
+        let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = text.split(|&byte| byte == 0);
+        (pid, words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+    };
+    all().into_iter().map(arguments).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn arguments_of_all() -> Vec<(u32, Vec<String>)> {
+    let ps = std::process::Command::new("ps").args(["-axo", "pid=,args="]).output();
+    let text = String::from_utf8_lossy(&ps.expect("ps runs").stdout).into_owned();
+    let line = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Some((words.next()?.parse().ok()?, words.collect()))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Every process of the system, by its id.
@@ -51,10 +107,10 @@ pub(crate) fn all() -> Vec<u32> {
     ids.collect()
 }
 
-/// Largest resident memory that a process has had so far, in KiB.
+/// Resident memory of a process at this moment, in KiB.
 #[cfg(target_os = "linux")]
-pub(crate) fn peak_resident_kib(pid: u32) -> Option<u64> {
+pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }

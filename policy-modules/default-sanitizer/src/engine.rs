@@ -241,9 +241,10 @@ impl Stream {
                 // The first digit of base64 may hold bits of what is in front of the secret, too.
                 return stop.saturating_sub(1).max(from);
             }
-            let dismissed = self.escapes.iter_mut().fold(true, |dismissed, view| {
-                view.dismiss(sieve, chunk, *lead, base) && dismissed
-            });
+            let dismissed = self
+                .escapes
+                .iter_mut()
+                .all(|view| view.dismiss(sieve, chunk, *lead, base));
             if !dismissed {
                 let first = (*lead + 1).saturating_sub(sieve.window());
                 return stop.saturating_sub(1).min(first).max(from);

@@ -284,7 +284,7 @@ impl Escapes {
 
 fn percent(text: &[u8]) -> Decoded {
     match text {
-        [b'+', ..] => escape(1, &[b' ']),
+        [b'+', ..] => escape(1, b" "),
         [_, digits @ ..] => match hex(digits, 2) {
             Some(value) => escape(3, &[value as u8]),
             None => missing(digits, 2),

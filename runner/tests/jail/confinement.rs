@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use secretctl_runner::{Outcome, WorkingDirectory};
+use secretctl_runner::{Home, Outcome, WorkingDirectory};
 
 use crate::support::{EXITED_0, plan, run, sh, tests, variable};
 
@@ -16,6 +16,7 @@ tests![
     cores_are_off,
     resource_limits_hold,
     the_umask_keeps_files_private,
+    a_run_in_the_callers_home_has_the_callers_umask,
     the_helper_shows_no_secret,
     the_report_says_what_holds_and_what_is_missing,
 ];
@@ -106,6 +107,15 @@ fn the_umask_keeps_files_private() {
         "umask; >file; mkdir directory; stat -c %a file directory",
     ));
     assert_eq!(run.text(), "0077\n600\n700\n");
+}
+
+fn a_run_in_the_callers_home_has_the_callers_umask() {
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+    let mut plan = sh("umask");
+    plan.home = Home::Unchanged;
+    let run = run(plan);
+    rustix::process::umask(before);
+    assert_eq!(run.text(), "0027\n");
 }
 
 fn the_helper_shows_no_secret() {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use secretctl_runner::{Cancel, Cause, FileId, Runner, Stage, StartError, Stdin, WorkingDirectory};
+use secretctl_runner::{Outcome, Cancel, Cause, FileId, Runner, Stage, StartError, Stdin, WorkingDirectory};
 
 use crate::support::{EXITED_0, Scratch, plan, run, sh, tests, try_run, variable};
 
@@ -20,6 +20,7 @@ tests![
     an_argument_list_too_long_for_the_helper_is_named,
     the_longest_variable_passes_and_a_longer_one_is_named_without_its_value,
     plans_that_cannot_run_are_refused_with_the_reason,
+    a_required_layer_that_does_not_hold_is_refused_before_anything_runs,
     a_missing_working_directory_is_named,
     the_judged_file_runs_and_no_other,
     a_judged_script_runs,
@@ -154,6 +155,18 @@ fn plans_that_cannot_run_are_refused_with_the_reason() {
         changed(|plan| plan.working_directory = WorkingDirectory::At(PathBuf::from("tmp"))),
         error(Stage::WorkingDirectory, Cause::RelativePath)
     );
+}
+
+fn a_required_layer_that_does_not_hold_is_refused_before_anything_runs() {
+    let mut held = sh("exit 3");
+    held.require = vec!["session".to_owned(), "descriptors".to_owned()];
+    assert_eq!(run(held).outcome(), Outcome::Exited { code: 3 });
+    for layer in ["system_calls", "no such layer"] {
+        let mut open = sh("exit 3");
+        open.require = vec!["session".to_owned(), layer.to_owned()];
+        let cause = Cause::LayerMissing(layer.to_owned());
+        assert_eq!(refused(open), error(Stage::Confinement, cause));
+    }
 }
 
 fn a_missing_working_directory_is_named() {

@@ -68,6 +68,7 @@ pub(crate) fn plan(program: &str, arguments: &[&str]) -> Plan {
             grace: Duration::from_millis(300),
             ..Limits::default()
         },
+        require: Vec::new(),
     }
 }
 

@@ -251,7 +251,7 @@ fn show(answer: &CallToolResult) {
             .collect(),
     };
     println!(
-        "  secretctl: {}\n",
+        "  secretctl: {}",
         lines.join("\n").replace('\n', "\n             ")
     );
 }

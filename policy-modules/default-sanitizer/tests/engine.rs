@@ -1,5 +1,7 @@
 //! The engine against the oracle: any secrets, any text, cut in any way.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
 mod oracle;
 
 use std::collections::BTreeSet;

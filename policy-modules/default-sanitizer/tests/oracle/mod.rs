@@ -102,6 +102,9 @@ fn hex_value(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|value| value as u8)
 }
 
+/// The length of an escape, and what it stands for.
+type Escape = Option<(usize, Vec<u8>)>;
+
 struct Unit {
     byte: u8,
     start: usize,
@@ -110,7 +113,7 @@ struct Unit {
 }
 
 /// Decodes from left to right; `escape` tells the length of the escape at the beginning of its text, and what it means.
-fn unescape(text: &[u8], escape: fn(&str) -> Option<(usize, Vec<u8>)>) -> Vec<Unit> {
+fn unescape(text: &[u8], escape: fn(&str) -> Escape) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut start = 0;
     while start < text.len() {
@@ -136,7 +139,7 @@ fn unescape(text: &[u8], escape: fn(&str) -> Option<(usize, Vec<u8>)>) -> Vec<Un
     units
 }
 
-fn percent(text: &str) -> Option<(usize, Vec<u8>)> {
+fn percent(text: &str) -> Escape {
     let digits = text.strip_prefix('%')?.get(..2)?;
     digits
         .chars()
@@ -145,7 +148,7 @@ fn percent(text: &str) -> Option<(usize, Vec<u8>)> {
     Some((3, vec![u8::from_str_radix(digits, 16).ok()?]))
 }
 
-fn percent_plus(text: &str) -> Option<(usize, Vec<u8>)> {
+fn percent_plus(text: &str) -> Escape {
     if text.starts_with('+') {
         Some((1, b" ".to_vec()))
     } else {
@@ -153,7 +156,7 @@ fn percent_plus(text: &str) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-fn json(text: &str) -> Option<(usize, Vec<u8>)> {
+fn json(text: &str) -> Escape {
     let meaning = match text.strip_prefix('\\')?.chars().next()? {
         'n' => "\n",
         't' => "\t",
@@ -169,7 +172,7 @@ fn json(text: &str) -> Option<(usize, Vec<u8>)> {
     Some((2, meaning.as_bytes().to_vec()))
 }
 
-fn json_unicode(text: &str) -> Option<(usize, Vec<u8>)> {
+fn json_unicode(text: &str) -> Escape {
     let unit = |at: usize| {
         let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
         digits

@@ -19,7 +19,9 @@ fn help_and_sessions_read_as_they_should() {
     sandbox.set("aws/access_key", "AKIA0123456789");
     let cases = trycmd::TestCases::new();
     let place = sandbox.vault().to_string_lossy().into_owned();
-    cases.insert_var("[VAULT]", place.clone()).expect("a name for the place");
+    cases
+        .insert_var("[VAULT]", place.clone())
+        .expect("a name for the place");
     cases
         .env("SECRETCTL_VAULT_DIR", place)
         .env("SECRETCTL_PASSWORD", PASSWORD)
@@ -33,7 +35,10 @@ fn a_vault_is_made_once_and_for_its_owner_alone() {
     let with_umask_0 = |command: &str| {
         let script = "umask 0; exec \"$0\" $1";
         let shell = Invocation::new("sh", sandbox.home()).args(["-c", script, SECRETCTL, command]);
-        shell.env("SECRETCTL_PASSWORD", PASSWORD).stdin("value").answer()
+        shell
+            .env("SECRETCTL_PASSWORD", PASSWORD)
+            .stdin("value")
+            .answer()
     };
     let created = format!(
         "Created a vault in {}. The master password cannot be recovered: keep it safe.\n",
@@ -42,13 +47,20 @@ fn a_vault_is_made_once_and_for_its_owner_alone() {
     with_umask_0("init").is(0, "", &created);
     with_umask_0("set KEY").is(0, "", "Stored KEY.\n");
 
-    let mode = fs::metadata(sandbox.vault()).expect("made").permissions().mode();
+    let mode = fs::metadata(sandbox.vault())
+        .expect("made")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o700);
     let files = ["vault.db", "vault.meta", "vault.salt"].map(|name| (name.to_owned(), 0o600));
     assert_eq!(modes(&sandbox.vault()), files);
     assert_eq!(modes(sandbox.home()), [(".secretctl".to_owned(), 0o700)]);
 
-    let content = || files.clone().map(|(name, _)| fs::read(sandbox.vault().join(name)).expect("a file"));
+    let content = || {
+        files
+            .clone()
+            .map(|(name, _)| fs::read(sandbox.vault().join(name)).expect("a file"))
+    };
     let before = content();
     let again = with_umask_0("init");
     assert_eq!((again.code, &*again.stdout), (1, &b""[..]), "{again}");
@@ -64,7 +76,10 @@ fn a_vault_that_others_can_enter_is_warned_about() {
         "warning: {} is accessible to others (mode 0640)\n",
         sandbox.database().display()
     );
-    sandbox.secretctl(["list"]).answer().is(0, "", &format!("{warning}No secrets found.\n"));
+    sandbox
+        .secretctl(["list"])
+        .answer()
+        .is(0, "", &format!("{warning}No secrets found.\n"));
 }
 
 #[test]
@@ -95,45 +110,98 @@ fn what_breaks_a_limit_is_refused_and_nothing_is_changed() {
     let too_many_tags: Vec<String> = (0..11).map(|n| format!("t{n}")).collect();
     let too_many_tags = too_many_tags.join(",");
     let (too_long, just_right) = (vec![b'x'; VALUE_MAX_BYTES + 1], b"a new value".to_vec());
-    let (long_notes, long_url) = ("n".repeat(10 * 1024 + 1), format!("https://{}", "u".repeat(2048)));
+    let (long_notes, long_url) = (
+        "n".repeat(10 * 1024 + 1),
+        format!("https://{}", "u".repeat(2048)),
+    );
     let cases: [(&[&str], &[u8], &str); 7] = [
-        (&[], &too_long, "the value of field 'value' has more than 1048576 bytes"),
+        (
+            &[],
+            &too_long,
+            "the value of field 'value' has more than 1048576 bytes",
+        ),
         (&[], b"", "the value of field 'value' is empty"),
-        (&["--tags", &too_many_tags], &just_right, "a secret has at most 10 tags"),
-        (&["--notes", &long_notes], &just_right, "notes have at most 10240 bytes"),
-        (&["--url", &long_url], &just_right, "a URL has at most 2048 bytes"),
-        (&["--url", "ftp://host"], &just_right, "a URL starts with http:// or https:// and has a host"),
-        (&["--expires", "2001-01-01"], &just_right, "the time of expiry is not in the future"),
+        (
+            &["--tags", &too_many_tags],
+            &just_right,
+            "a secret has at most 10 tags",
+        ),
+        (
+            &["--notes", &long_notes],
+            &just_right,
+            "notes have at most 10240 bytes",
+        ),
+        (
+            &["--url", &long_url],
+            &just_right,
+            "a URL has at most 2048 bytes",
+        ),
+        (
+            &["--url", "ftp://host"],
+            &just_right,
+            "a URL starts with http:// or https:// and has a host",
+        ),
+        (
+            &["--expires", "2001-01-01"],
+            &just_right,
+            "the time of expiry is not in the future",
+        ),
     ];
     for (flags, value, fact) in cases {
         let set = sandbox.secretctl(["set", "KEY"]).args(flags).stdin(value);
         set.answer().is(1, "", &format!("error: {fact}\n"));
     }
     for bad in ["a b", "/a", "a//b", "a/../b", "-a", "ä", "", "_internal/x"] {
-        let set = sandbox.secretctl(["set", "--", bad]).stdin("value").answer();
+        let set = sandbox
+            .secretctl(["set", "--", bad])
+            .stdin("value")
+            .answer();
         assert_eq!((set.code, &*set.stdout), (2, &b""[..]), "{bad}: {set}");
         assert!(set.stderr.contains("the name of a secret "), "{bad}: {set}");
     }
     sandbox.secretctl(["list"]).answer().is(0, "KEY\n", "");
-    sandbox.secretctl(["get", "KEY"]).answer().is(0, "the old value", "");
+    sandbox
+        .secretctl(["get", "KEY"])
+        .answer()
+        .is(0, "the old value", "");
 }
 
 #[test]
 fn setting_changes_only_what_is_given() {
     let sandbox = Sandbox::new();
     let metadata = |sandbox: &Sandbox| {
-        let mut list = sandbox.secretctl(["list", "--json"]).answer().succeeded().json();
+        let mut list = sandbox
+            .secretctl(["list", "--json"])
+            .answer()
+            .succeeded()
+            .json();
         let secret = list[0].as_object_mut().expect("a secret");
         for time in ["created_at", "updated_at"] {
             let time = secret.remove(time).expect("a time");
-            time.as_str().expect("text").parse::<jiff::Timestamp>().expect("RFC 3339");
+            time.as_str()
+                .expect("text")
+                .parse::<jiff::Timestamp>()
+                .expect("RFC 3339");
         }
         list
     };
     let change = |flags: &[&str], stdin: &str| {
-        sandbox.secretctl(["set", "KEY"]).args(flags).stdin(stdin).answer()
+        sandbox
+            .secretctl(["set", "KEY"])
+            .args(flags)
+            .stdin(stdin)
+            .answer()
     };
-    let flags = ["--tags", "api, prod", "--notes", "of ours", "--url", "https://example.com", "--expires", "2090-06-30"];
+    let flags = [
+        "--tags",
+        "api, prod",
+        "--notes",
+        "of ours",
+        "--url",
+        "https://example.com",
+        "--expires",
+        "2090-06-30",
+    ];
     change(&flags, "first").is(0, "", "Stored KEY.\n");
     let mut expected = json!([{
         "key": "KEY", "fields": ["value"], "tags": ["api", "prod"], "notes": "of ours", "url": "https://example.com",
@@ -153,7 +221,10 @@ fn setting_changes_only_what_is_given() {
         change(flags, stdin).is(0, "", "Updated KEY.\n");
         expected[0][field] = value;
         assert_eq!(metadata(&sandbox), expected, "{flags:?}");
-        sandbox.secretctl(["get", "KEY"]).answer().is(0, "second", "");
+        sandbox
+            .secretctl(["get", "KEY"])
+            .answer()
+            .is(0, "second", "");
     }
 }
 
@@ -174,22 +245,34 @@ fn a_wrong_password_is_one_line_whatever_was_asked() {
         (&["run", "-k", "KEY", "--", "true"], 125),
     ];
     for (args, code) in commands {
-        let invocation = sandbox.secretctl(args).env("SECRETCTL_PASSWORD", "another password");
-        invocation.stdin("other value").answer().is(code, "", "error: wrong master password\n");
+        let invocation = sandbox
+            .secretctl(args)
+            .env("SECRETCTL_PASSWORD", "another password");
+        invocation
+            .stdin("other value")
+            .answer()
+            .is(code, "", "error: wrong master password\n");
     }
     assert_eq!(fs::read(sandbox.database()).expect("a file"), before);
     let nowhere = format!(
         "error: there is no vault in {}\n  create one with: secretctl init\n",
         sandbox.home().join("none").display()
     );
-    let missing = sandbox.secretctl(["list"]).env("SECRETCTL_VAULT_DIR", sandbox.home().join("none"));
+    let missing = sandbox
+        .secretctl(["list"])
+        .env("SECRETCTL_VAULT_DIR", sandbox.home().join("none"));
     missing.answer().is(1, "", &nowhere);
 }
 
 #[test]
 fn a_master_password_has_8_to_128_bytes() {
     let sandbox = Sandbox::empty();
-    let init = |password: &str| sandbox.secretctl(["init"]).env("SECRETCTL_PASSWORD", password).answer();
+    let init = |password: &str| {
+        sandbox
+            .secretctl(["init"])
+            .env("SECRETCTL_PASSWORD", password)
+            .answer()
+    };
     for bad in ["", "7 bytes", &"x".repeat(129)] {
         init(bad).is(1, "", "error: a master password has 8 to 128 bytes\n");
         assert!(!sandbox.database().exists());
@@ -200,28 +283,54 @@ fn a_master_password_has_8_to_128_bytes() {
 #[test]
 fn the_password_may_come_from_a_file_and_the_vault_may_be_elsewhere() {
     let sandbox = Sandbox::empty();
-    let (password, other) = (sandbox.home().join("password"), sandbox.home().join("other"));
+    let (password, other) = (
+        sandbox.home().join("password"),
+        sandbox.home().join("other"),
+    );
     fs::write(&password, format!("{PASSWORD}\r\nsecond line\n")).expect("written");
     fs::write(&other, "another password").expect("written");
     let elsewhere = sandbox.home().join("elsewhere");
     let bare = |args: &[&str]| Invocation::new(SECRETCTL, sandbox.home()).args(args);
     let file = password.to_str().expect("text");
 
-    bare(&["init", "--vault-dir"]).args([&elsewhere]).args(["--password-file", file]).answer().succeeded();
+    bare(&["init", "--vault-dir"])
+        .args([&elsewhere])
+        .args(["--password-file", file])
+        .answer()
+        .succeeded();
     assert_eq!(modes(&sandbox.vault().with_file_name("elsewhere")).len(), 3);
     assert!(!sandbox.vault().exists());
-    let set = bare(&["set", "KEY"]).env("SECRETCTL_VAULT_DIR", &elsewhere).env("SECRETCTL_PASSWORD_FILE", file);
+    let set = bare(&["set", "KEY"])
+        .env("SECRETCTL_VAULT_DIR", &elsewhere)
+        .env("SECRETCTL_PASSWORD_FILE", file);
     set.stdin("value").answer().is(0, "", "Stored KEY.\n");
 
     let get = || bare(&["get", "KEY"]).env("SECRETCTL_VAULT_DIR", &elsewhere);
-    get().env("SECRETCTL_PASSWORD", PASSWORD).answer().is(0, "value", "");
+    get()
+        .env("SECRETCTL_PASSWORD", PASSWORD)
+        .answer()
+        .is(0, "value", "");
     // What is said on the command line goes before the environment.
-    let flags = get().env("SECRETCTL_PASSWORD_FILE", &other).args(["--password-file", file]);
+    let flags = get()
+        .env("SECRETCTL_PASSWORD_FILE", &other)
+        .args(["--password-file", file]);
     flags.answer().is(0, "value", "");
-    let flags = get().env("SECRETCTL_VAULT_DIR", "/nonexistent").env("SECRETCTL_PASSWORD", PASSWORD);
-    flags.args(["--vault-dir"]).args([&elsewhere]).answer().is(0, "value", "");
-    let missing = get().env("SECRETCTL_PASSWORD_FILE", "/nonexistent").env("SECRETCTL_PASSWORD", PASSWORD);
-    missing.answer().is(3, "", "error: /nonexistent: No such file or directory (os error 2)\n");
+    let flags = get()
+        .env("SECRETCTL_VAULT_DIR", "/nonexistent")
+        .env("SECRETCTL_PASSWORD", PASSWORD);
+    flags
+        .args(["--vault-dir"])
+        .args([&elsewhere])
+        .answer()
+        .is(0, "value", "");
+    let missing = get()
+        .env("SECRETCTL_PASSWORD_FILE", "/nonexistent")
+        .env("SECRETCTL_PASSWORD", PASSWORD);
+    missing.answer().is(
+        3,
+        "",
+        "error: /nonexistent: No such file or directory (os error 2)\n",
+    );
 }
 
 #[test]
@@ -232,13 +341,21 @@ fn without_a_terminal_a_missing_password_is_an_error_and_no_hang() {
     let sandbox = Sandbox::new();
     // A session of its own has no terminal.
     let alone = |args: &[&str]| {
-        Invocation::new("setsid", sandbox.home()).args(["--wait", SECRETCTL]).args(args)
+        Invocation::new("setsid", sandbox.home())
+            .args(["--wait", SECRETCTL])
+            .args(args)
     };
     let no_password = "error: there is no terminal to ask for the password\n  \
          set SECRETCTL_PASSWORD_FILE or --password-file, or SECRETCTL_PASSWORD\n";
     alone(&["list"]).answer().is(3, "", no_password);
-    let delete = alone(&["delete", "KEY"]).env("SECRETCTL_PASSWORD", PASSWORD).stdin("y\n");
-    delete.answer().is(1, "", "error: there is no terminal to ask whether this is meant\n  use --force\n");
+    let delete = alone(&["delete", "KEY"])
+        .env("SECRETCTL_PASSWORD", PASSWORD)
+        .stdin("y\n");
+    delete.answer().is(
+        1,
+        "",
+        "error: there is no terminal to ask whether this is meant\n  use --force\n",
+    );
 }
 
 #[test]
@@ -247,9 +364,22 @@ fn a_missing_secret_is_named_with_the_near_one() {
     sandbox.set("API_KEY", "value");
     let near = "error: secret not found: API_KYE\n  did you mean API_KEY?\n";
     let far = "error: secret not found: nothing/like/it\n  secretctl list shows the names; they are case-sensitive\n";
-    for command in [&["get"][..], &["delete", "--force"], &["export", "-k"], &["filter", "-k"]] {
-        sandbox.secretctl(command).args(["API_KYE"]).answer().is(4, "", near);
-        sandbox.secretctl(command).args(["nothing/like/it"]).answer().is(4, "", far);
+    for command in [
+        &["get"][..],
+        &["delete", "--force"],
+        &["export", "-k"],
+        &["filter", "-k"],
+    ] {
+        sandbox
+            .secretctl(command)
+            .args(["API_KYE"])
+            .answer()
+            .is(4, "", near);
+        sandbox
+            .secretctl(command)
+            .args(["nothing/like/it"])
+            .answer()
+            .is(4, "", far);
     }
     sandbox.secretctl(["list"]).answer().is(0, "API_KEY\n", "");
 }
@@ -259,12 +389,24 @@ fn deleting_removes_one_secret() {
     let sandbox = Sandbox::new();
     sandbox.set("ONE", "first");
     sandbox.set("TWO", "second");
-    sandbox.secretctl(["delete", "ONE", "--force"]).answer().is(0, "", "Deleted ONE.\n");
+    sandbox
+        .secretctl(["delete", "ONE", "--force"])
+        .answer()
+        .is(0, "", "Deleted ONE.\n");
     sandbox.secretctl(["list"]).answer().is(0, "TWO\n", "");
     assert_eq!(sandbox.secretctl(["get", "ONE"]).answer().code, 4);
-    sandbox.secretctl(["delete", "TWO", "--force"]).answer().is(0, "", "Deleted TWO.\n");
-    sandbox.secretctl(["list"]).answer().is(0, "", "No secrets found.\n");
-    sandbox.secretctl(["list", "--json"]).answer().is(0, "[]\n", "");
+    sandbox
+        .secretctl(["delete", "TWO", "--force"])
+        .answer()
+        .is(0, "", "Deleted TWO.\n");
+    sandbox
+        .secretctl(["list"])
+        .answer()
+        .is(0, "", "No secrets found.\n");
+    sandbox
+        .secretctl(["list", "--json"])
+        .answer()
+        .is(0, "[]\n", "");
 }
 
 #[test]
@@ -275,7 +417,12 @@ fn the_list_can_be_narrowed() {
         ("aws/key", &["--tags", "cloud,prod", "--expires", "10d"]),
         ("aws/old", &["--tags", "cloud", "--expires", "90d"]),
     ] {
-        sandbox.secretctl(["set", key]).args(flags).stdin("value").answer().succeeded();
+        sandbox
+            .secretctl(["set", key])
+            .args(flags)
+            .stdin("value")
+            .answer()
+            .succeeded();
     }
     let list = |flags: &[&str]| sandbox.secretctl(["list"]).args(flags).answer();
     list(&[]).is(0, "aws/key\naws/old\nzeta\n", "");
@@ -292,12 +439,37 @@ fn the_list_can_be_narrowed() {
 #[test]
 fn metadata_is_shown_beside_the_value() {
     let sandbox = Sandbox::new();
-    let flags = ["--tags", "b,a", "--notes", "two\nlines \u{1b}[31m", "--url", "https://x.org", "--expires", "2090-06-30"];
-    sandbox.secretctl(["set", "KEY"]).args(flags).stdin("value").answer().succeeded();
-    let shown = sandbox.secretctl(["get", "KEY", "--show-metadata"]).answer().succeeded();
-    let lines: Vec<&str> = shown.text().lines().filter(|line| !line.contains("ated: ")).collect();
+    let flags = [
+        "--tags",
+        "b,a",
+        "--notes",
+        "two\nlines \u{1b}[31m",
+        "--url",
+        "https://x.org",
+        "--expires",
+        "2090-06-30",
+    ];
+    sandbox
+        .secretctl(["set", "KEY"])
+        .args(flags)
+        .stdin("value")
+        .answer()
+        .succeeded();
+    let shown = sandbox
+        .secretctl(["get", "KEY", "--show-metadata"])
+        .answer()
+        .succeeded();
+    let lines: Vec<&str> = shown
+        .text()
+        .lines()
+        .filter(|line| !line.contains("ated: "))
+        .collect();
     let expected = [
-        "Value: value", "Notes: two", "lines \\u{1b}[31m", "URL: https://x.org", "Tags: b, a",
+        "Value: value",
+        "Notes: two",
+        "lines \\u{1b}[31m",
+        "URL: https://x.org",
+        "Tags: b, a",
         "Expires: 2090-07-01T00:00:00Z",
     ];
     assert_eq!(lines, expected);
@@ -320,17 +492,32 @@ fn an_export_is_read_back_by_a_shell_byte_by_byte() {
         sandbox.set(&format!("awkward/{key}"), value);
     }
     sandbox.set("other", "not asked for");
-    let export = sandbox.secretctl(["export", "-k", "awkward/*"]).answer().succeeded();
+    let export = sandbox
+        .secretctl(["export", "-k", "awkward/*"])
+        .answer()
+        .succeeded();
     assert_eq!(export.stderr, "");
-    let variables = AWKWARD.map(|(key, _)| format!("AWKWARD_{}", key.to_uppercase().replace('-', "_")));
+    let variables =
+        AWKWARD.map(|(key, _)| format!("AWKWARD_{}", key.to_uppercase().replace('-', "_")));
     for ((_, value), variable) in AWKWARD.iter().zip(&variables) {
-        let script = [&export.stdout, format!("printf %s \"${variable}\"").as_bytes()].concat();
-        let shell = Invocation::new("sh", sandbox.home()).args(["-eu"]).stdin(script);
+        let script = [
+            &export.stdout,
+            format!("printf %s \"${variable}\"").as_bytes(),
+        ]
+        .concat();
+        let shell = Invocation::new("sh", sandbox.home())
+            .args(["-eu"])
+            .stdin(script);
         shell.answer().is(0, value, "");
     }
     // The shell did nothing else, and learned nothing else.
     assert_eq!(modes(sandbox.home()), [(".secretctl".to_owned(), 0o700)]);
-    assert!(!export.stdout.windows(13).any(|part| part == b"not asked for"));
+    assert!(
+        !export
+            .stdout
+            .windows(13)
+            .any(|part| part == b"not asked for")
+    );
 }
 
 #[test]
@@ -339,11 +526,20 @@ fn an_export_as_json_has_every_byte() {
     sandbox.set("text", "ü \"x\" \n \u{1}");
     sandbox.set("binary", [0, 255, 0]);
     sandbox.set("other", "value");
-    let export = sandbox.secretctl(["export", "-f", "json", "-k", "text", "-k", "b*"]).answer();
+    let export = sandbox
+        .secretctl(["export", "-f", "json", "-k", "text", "-k", "b*"])
+        .answer();
     assert_eq!(export.stderr, "");
-    assert_eq!(export.json(), json!({ "text": "ü \"x\" \n \u{1}", "binary": { "base64": "AP8A" } }));
+    assert_eq!(
+        export.json(),
+        json!({ "text": "ü \"x\" \n \u{1}", "binary": { "base64": "AP8A" } })
+    );
     let as_env = sandbox.secretctl(["export", "-k", "binary"]).answer();
-    as_env.is(1, "", "error: binary contains a NUL byte\n  use --format json\n");
+    as_env.is(
+        1,
+        "",
+        "error: binary contains a NUL byte\n  use --format json\n",
+    );
     let none = sandbox.secretctl(["export", "-k", "no*"]).answer();
     assert_eq!((none.code, &*none.stdout), (4, &b""[..]), "{none}");
 }

@@ -24,7 +24,9 @@ fn vault_with(key: &str, value: &str) -> Sandbox {
 
 /// `secretctl run -k KEY -- sh -c SCRIPT sh ARGUMENTS…`
 fn shell(sandbox: &Sandbox, script: &str, arguments: &[&str]) -> Invocation {
-    sandbox.secretctl(["run", "-k", "KEY", "--", "sh", "-c", script, "sh"]).args(arguments)
+    sandbox
+        .secretctl(["run", "-k", "KEY", "--", "sh", "-c", script, "sh"])
+        .args(arguments)
 }
 
 #[test]
@@ -33,9 +35,15 @@ fn output_is_whole_a_hundred_times_out_of_a_hundred() {
     let expected: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
     let run = || {
         for _ in 0..25 {
-            let run = sandbox.secretctl(["run", "-k", "KEY", "--", "seq", "1", "200000"]).answer();
+            let run = sandbox
+                .secretctl(["run", "-k", "KEY", "--", "seq", "1", "200000"])
+                .answer();
             assert_eq!((run.code, &*run.stderr), (0, ""));
-            assert!(run.stdout == expected.as_bytes(), "{} bytes", run.stdout.len());
+            assert!(
+                run.stdout == expected.as_bytes(),
+                "{} bytes",
+                run.stdout.len()
+            );
         }
     };
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(run))));
@@ -46,19 +54,31 @@ fn exit_codes_say_who_failed_and_how() {
     let sandbox = vault_with("KEY", SECRET);
     shell(&sandbox, "exit 0", &[]).answer().is(0, "", "");
     shell(&sandbox, "exit 7", &[]).answer().is(7, "", "");
-    shell(&sandbox, "kill -KILL $$", &[]).answer().is(128 + 9, "", "");
-    shell(&sandbox, "kill -TERM $$", &[]).answer().is(128 + 15, "", "");
+    shell(&sandbox, "kill -KILL $$", &[])
+        .answer()
+        .is(128 + 9, "", "");
+    shell(&sandbox, "kill -TERM $$", &[])
+        .answer()
+        .is(128 + 15, "", "");
 
     let run = |args: &[&str]| sandbox.secretctl(["run"]).args(args).answer();
     let late = "error: the command was ended by its time limit\n  --timeout sets another one\n";
     run(&["-k", "KEY", "--timeout", "300ms", "--", "sleep", "1000"]).is(124, "", late);
     let missing = "error: secret not found: NONE\n  secretctl list shows the names; they are case-sensitive\n";
     run(&["-k", "NONE", "--", "true"]).is(125, "", missing);
-    run(&["-k", "KEY", "--", "no-such-program"]).is(127, "", "error: command not found: no-such-program\n");
+    run(&["-k", "KEY", "--", "no-such-program"]).is(
+        127,
+        "",
+        "error: command not found: no-such-program\n",
+    );
     run(&["-k", "KEY", "--", "./none.sh"]).is(127, "", "error: command not found: ./none.sh\n");
     for not_a_program in ["/", "/etc/passwd"] {
         let refused = run(&["-k", "KEY", "--", not_a_program]);
-        assert_eq!((refused.code, &*refused.stdout), (126, &b""[..]), "{refused}");
+        assert_eq!(
+            (refused.code, &*refused.stdout),
+            (126, &b""[..]),
+            "{refused}"
+        );
         assert_eq!(refused.stderr.lines().count(), 1, "{refused}");
     }
     assert_eq!(run(&["--", "true"]).code, 2);
@@ -69,9 +89,14 @@ fn exit_codes_say_who_failed_and_how() {
 fn a_timeout_keeps_what_was_written_and_leaves_nobody() {
     let sandbox = vault_with("KEY", SECRET);
     let mark = Mark::new();
-    let script = "trap '' TERM; printf %s \"before $KEY\"; sleep \"$1$2\" & sleep \"$1$2\"; sleep \"$1$2\"";
+    let script =
+        "trap '' TERM; printf %s \"before $KEY\"; sleep \"$1$2\" & sleep \"$1$2\"; sleep \"$1$2\"";
     let halves = mark.halves.each_ref().map(String::as_str);
-    let run = sandbox.secretctl(["run", "-k", "KEY", "-t", "1s", "--", "sh", "-c", script, "sh"]).args(halves);
+    let run = sandbox
+        .secretctl([
+            "run", "-k", "KEY", "-t", "1s", "--", "sh", "-c", script, "sh",
+        ])
+        .args(halves);
     let late = "error: the command was ended by its time limit\n  --timeout sets another one\n";
     run.answer().is(124, "before [REDACTED:KEY]", late);
     mark.is_gone();
@@ -81,7 +106,10 @@ fn a_timeout_keeps_what_was_written_and_leaves_nobody() {
 fn the_command_reads_what_is_piped_in() {
     let sandbox = vault_with("KEY", SECRET);
     let every_byte: Vec<u8> = (0..=255).cycle().take(300_000).collect();
-    let run = sandbox.secretctl(["run", "-k", "KEY", "--", "cat"]).stdin(every_byte.clone()).answer();
+    let run = sandbox
+        .secretctl(["run", "-k", "KEY", "--", "cat"])
+        .stdin(every_byte.clone())
+        .answer();
     assert_eq!((run.code, &*run.stderr), (0, ""));
     assert!(run.stdout == every_byte);
 }
@@ -89,7 +117,12 @@ fn the_command_reads_what_is_piped_in() {
 #[test]
 fn a_prompt_appears_before_its_answer_is_given() {
     let sandbox = vault_with("KEY", SECRET);
-    let mut child = shell(&sandbox, "printf 'Name? '; read name; echo \"hello $name\"", &[]).spawn();
+    let mut child = shell(
+        &sandbox,
+        "printf 'Name? '; read name; echo \"hello $name\"",
+        &[],
+    )
+    .spawn();
     reads(&mut child, "Name? ");
     answers(&mut child, "Ada\n");
     finish(child).is(0, "hello Ada\n", "");
@@ -98,13 +131,12 @@ fn a_prompt_appears_before_its_answer_is_given() {
 #[test]
 fn a_secret_is_hidden_in_both_streams_and_across_writes() {
     let sandbox = vault_with("KEY", "s3cr3t-value");
-    shell(&sandbox, "echo out=$KEY; echo err=$KEY >&2", &[]).answer().is(
-        0,
-        "out=[REDACTED:KEY]\n",
-        "err=[REDACTED:KEY]\n",
-    );
+    shell(&sandbox, "echo out=$KEY; echo err=$KEY >&2", &[])
+        .answer()
+        .is(0, "out=[REDACTED:KEY]\n", "err=[REDACTED:KEY]\n");
     // The second half is written only after the first one was seen to be relayed.
-    let script = "printf 'a%s' \"${KEY%?????}\"; printf x >&2; read go; printf '%s\\n' \"${KEY#???????}\"";
+    let script =
+        "printf 'a%s' \"${KEY%?????}\"; printf x >&2; read go; printf '%s\\n' \"${KEY#???????}\"";
     let mut child = shell(&sandbox, script, &[]).spawn();
     reads(&mut child, "a");
     answers(&mut child, "go\n");
@@ -117,10 +149,13 @@ fn a_secret_is_hidden_in_every_form() {
     let bytes = SECRET.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
-    let percent_needed: String = bytes.iter().map(|&byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02x}"),
-    }).collect();
+    let percent_needed: String = bytes
+        .iter()
+        .map(|&byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02x}"),
+        })
+        .collect();
     let json = serde_json::to_string(SECRET).expect("JSON");
     let ascii_json = json.replace('ü', "\\u00fc");
     let forms = [
@@ -137,15 +172,24 @@ fn a_secret_is_hidden_in_every_form() {
     ];
     let text: String = forms.iter().map(|form| format!("<{form}>\n")).collect();
     // What pads a base64 text is no part of the secret.
-    let hidden: String = forms.iter().map(|form| match form.trim_end_matches('=').len() {
-        unpadded if unpadded < form.len() => format!("<[REDACTED:KEY]{}>\n", &form[unpadded..]),
-        _ => "<[REDACTED:KEY]>\n".to_owned(),
-    }).collect();
-    let run = sandbox.secretctl(["run", "-k", "KEY", "--", "cat"]).stdin(text.clone());
+    let hidden: String = forms
+        .iter()
+        .map(|form| match form.trim_end_matches('=').len() {
+            unpadded if unpadded < form.len() => format!("<[REDACTED:KEY]{}>\n", &form[unpadded..]),
+            _ => "<[REDACTED:KEY]>\n".to_owned(),
+        })
+        .collect();
+    let run = sandbox
+        .secretctl(["run", "-k", "KEY", "--", "cat"])
+        .stdin(text.clone());
     run.answer().is(0, &hidden, "");
-    let filter = sandbox.secretctl(["filter", "-k", "KEY"]).stdin(text.clone());
+    let filter = sandbox
+        .secretctl(["filter", "-k", "KEY"])
+        .stdin(text.clone());
     filter.answer().is(0, &hidden, "");
-    let raw = sandbox.secretctl(["run", "-k", "KEY", "--no-sanitize", "--", "cat"]).stdin(text.clone());
+    let raw = sandbox
+        .secretctl(["run", "-k", "KEY", "--no-sanitize", "--", "cat"])
+        .stdin(text.clone());
     raw.answer().is(0, &text, "");
 }
 
@@ -154,13 +198,21 @@ fn a_secret_is_hidden_within_base64_of_something_longer() {
     let sandbox = vault_with("KEY", SECRET);
     for prefix in ["", "u", "us", "usr", "user:"] {
         let whole = STANDARD.encode(format!("{prefix}{SECRET} and more"));
-        let run = sandbox.secretctl(["run", "-k", "KEY", "--", "cat"]).stdin(whole.clone()).answer();
+        let run = sandbox
+            .secretctl(["run", "-k", "KEY", "--", "cat"])
+            .stdin(whole.clone())
+            .answer();
         assert_eq!(run.code, 0);
         // Characters that stand for bytes of the secret alone: those after the prefix, up to its end.
-        let (first, last) = ((prefix.len() * 8).div_ceil(6), (prefix.len() + SECRET.len()) * 8 / 6);
+        let (first, last) = (
+            (prefix.len() * 8).div_ceil(6),
+            (prefix.len() + SECRET.len()) * 8 / 6,
+        );
         let text = run.text();
         assert_eq!(text.matches("[REDACTED:KEY]").count(), 1, "{text}");
-        let leak = (first..last - 3).map(|at| &whole[at..at + 4]).find(|part| text.contains(part));
+        let leak = (first..last - 3)
+            .map(|at| &whole[at..at + 4])
+            .find(|part| text.contains(part));
         assert_eq!(leak, None, "{prefix}: {text}");
     }
 }
@@ -170,8 +222,19 @@ fn several_secrets_and_patterns_are_injected_and_named() {
     let sandbox = vault_with("aws/access_key", "AKIA-first-value");
     sandbox.set("aws/secret-key", "second/value+of");
     sandbox.set("other", "not to be injected");
-    let script = "echo \"$T_AWS_ACCESS_KEY $T_AWS_SECRET_KEY ${T_OTHER-unset} ${SECRETCTL_PASSWORD-unset}\"";
-    let run = ["run", "-k", "aws/*", "--env-prefix", "T_", "--", "sh", "-c", script];
+    let script =
+        "echo \"$T_AWS_ACCESS_KEY $T_AWS_SECRET_KEY ${T_OTHER-unset} ${SECRETCTL_PASSWORD-unset}\"";
+    let run = [
+        "run",
+        "-k",
+        "aws/*",
+        "--env-prefix",
+        "T_",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
     let hidden = "[REDACTED:aws/access_key] [REDACTED:aws/secret-key] unset unset\n";
     sandbox.secretctl(run).answer().is(0, hidden, "");
 }
@@ -181,18 +244,29 @@ fn an_environment_changes_the_key_and_keeps_the_variable() {
     let sandbox = vault_with("db/password", "of development");
     sandbox.set("staging/db/password", "of the staging area");
     let run = |flags: &[&str]| {
-        let run = sandbox.secretctl(["run", "--no-sanitize", "-k", "db/*"]).args(flags);
+        let run = sandbox
+            .secretctl(["run", "--no-sanitize", "-k", "db/*"])
+            .args(flags);
         run.args(["--", "sh", "-c", "echo $DB_PASSWORD"]).answer()
     };
     let no_file = run(&["--env", "staging"]);
     assert_eq!((no_file.code, &*no_file.stdout), (125, &b""[..]));
-    assert!(no_file.stderr.contains("mcp-policy.yaml does not exist"), "{no_file}");
+    assert!(
+        no_file.stderr.contains("mcp-policy.yaml does not exist"),
+        "{no_file}"
+    );
 
-    sandbox.policy("version: 1\nenv_aliases:\n  staging: [{ pattern: 'db/*', target: 'staging/db/*' }]\n");
+    sandbox.policy(
+        "version: 1\nenv_aliases:\n  staging: [{ pattern: 'db/*', target: 'staging/db/*' }]\n",
+    );
     run(&[]).is(0, "of development\n", "");
     run(&["--env", "staging"]).is(0, "of the staging area\n", "");
     let unknown = run(&["--env", "none"]);
-    assert_eq!((unknown.code, &*unknown.stdout), (125, &b""[..]), "{unknown}");
+    assert_eq!(
+        (unknown.code, &*unknown.stdout),
+        (125, &b""[..]),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -200,7 +274,10 @@ fn a_variable_that_programs_obey_is_not_injected() {
     let sandbox = vault_with("LD_PRELOAD", "some value");
     let refused = "error: secret LD_PRELOAD would become the variable LD_PRELOAD, which programs take instructions from\n  \
          use --env-prefix, or fewer keys\n";
-    sandbox.secretctl(["run", "-k", "LD_PRELOAD", "--", "true"]).answer().is(125, "", refused);
+    sandbox
+        .secretctl(["run", "-k", "LD_PRELOAD", "--", "true"])
+        .answer()
+        .is(125, "", refused);
 }
 
 #[test]
@@ -209,7 +286,12 @@ fn an_interrupt_ends_the_whole_tree() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let mark = Mark::new();
         let halves = mark.halves.each_ref().map(String::as_str);
-        let child = shell(&sandbox, "sleep \"$1$2\" & sleep \"$1$2\"; sleep \"$1$2\"", &halves).spawn();
+        let child = shell(
+            &sandbox,
+            "sleep \"$1$2\" & sleep \"$1$2\"; sleep \"$1$2\"",
+            &halves,
+        )
+        .spawn();
         mark.wait_for_start();
         kill(child.id(), signal);
         finish(child).is(code, "", "");
@@ -247,7 +329,9 @@ fn a_daemon_does_not_outlive_its_command() {
     let mark = Mark::new();
     let halves = mark.halves.each_ref().map(String::as_str);
     let script = "(setsid sleep \"$1$2\" &) & echo done; exit 3";
-    shell(&sandbox, script, &halves).answer().is(3, "done\n", "");
+    shell(&sandbox, script, &halves)
+        .answer()
+        .is(3, "done\n", "");
     mark.is_gone();
 }
 
@@ -275,7 +359,9 @@ fn a_hundred_mebibytes_pass_with_the_secret_at_every_boundary() {
         at = start + secret.len();
     }
 
-    let mut child = sandbox.secretctl(["run", "-k", "KEY", "--", "awk", script]).spawn();
+    let mut child = sandbox
+        .secretctl(["run", "-k", "KEY", "--", "awk", script])
+        .spawn();
     let mut stdout = child.stdout.take().expect("a pipe");
     let (mut chunk, mut position, mut resident) = (vec![0; 256 * 1024], 0, 0);
     loop {
@@ -283,7 +369,10 @@ fn a_hundred_mebibytes_pass_with_the_secret_at_every_boundary() {
         if length == 0 {
             break;
         }
-        assert!(expected.get(position..position + length) == Some(&chunk[..length]), "differs after {position} bytes");
+        assert!(
+            expected.get(position..position + length) == Some(&chunk[..length]),
+            "differs after {position} bytes"
+        );
         position += length;
         #[cfg(target_os = "linux")]
         {
@@ -303,7 +392,10 @@ fn a_filter_passes_all_else_byte_by_byte() {
     let mut expected = text.clone();
     text.extend_from_slice(b"s3cr3t-value\xff");
     expected.extend_from_slice(b"[REDACTED:KEY]\xff");
-    let filter = sandbox.secretctl(["filter", "-k", "KEY"]).stdin(text).answer();
+    let filter = sandbox
+        .secretctl(["filter", "-k", "KEY"])
+        .stdin(text)
+        .answer();
     assert_eq!((filter.code, &*filter.stderr), (0, ""));
     assert!(filter.stdout == expected);
 }
@@ -312,12 +404,22 @@ fn a_filter_passes_all_else_byte_by_byte() {
 #[track_caller]
 fn reads(child: &mut Child, text: &str) {
     let mut bytes = vec![0; text.len()];
-    child.stdout.as_mut().expect("a pipe").read_exact(&mut bytes).expect("output");
+    child
+        .stdout
+        .as_mut()
+        .expect("a pipe")
+        .read_exact(&mut bytes)
+        .expect("output");
     assert_eq!(String::from_utf8_lossy(&bytes), text);
 }
 
 fn answers(child: &mut Child, text: &str) {
-    child.stdin.as_mut().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    child
+        .stdin
+        .as_mut()
+        .expect("a pipe")
+        .write_all(text.as_bytes())
+        .expect("it reads");
 }
 
 /// Waits for the end; gives what was not read so far.

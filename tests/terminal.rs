@@ -27,7 +27,9 @@ struct Terminal {
 impl Terminal {
     fn start(sandbox: &Sandbox, script: &str) -> Self {
         let script = format!("tty; echo; {script}");
-        let record = Invocation::new("script", sandbox.home()).env("S", SECRETCTL).env("SHELL", "/bin/sh");
+        let record = Invocation::new("script", sandbox.home())
+            .env("S", SECRETCTL)
+            .env("SHELL", "/bin/sh");
         let record = if cfg!(target_os = "linux") {
             record.args(["-qec", &script, "/dev/null"])
         } else {
@@ -45,10 +47,23 @@ impl Terminal {
                 written.lock().expect("no panic").push_str(&text);
             }
         });
-        let first_line = || screen.lock().expect("no panic").split_once("\n\n").map(|(line, _)| line.to_owned());
+        let first_line = || {
+            screen
+                .lock()
+                .expect("no panic")
+                .split_once("\n\n")
+                .map(|(line, _)| line.to_owned())
+        };
         let device = wait_for("the terminal's name", first_line);
         let seen = device.len() + 2;
-        Self { child, keyboard, screen, reader, device, seen }
+        Self {
+            child,
+            keyboard,
+            screen,
+            reader,
+            device,
+            seen,
+        }
     }
 
     /// Waits until this text follows what was seen on the screen.
@@ -57,7 +72,10 @@ impl Terminal {
         let screen = Arc::clone(&self.screen);
         let seen = self.seen;
         let news = || screen.lock().expect("no panic")[seen..].to_owned();
-        wait_until(&format!("{text:?} on the screen, which shows {:?}", news()), || news().len() >= text.len());
+        wait_until(
+            &format!("{text:?} on the screen, which shows {:?}", news()),
+            || news().len() >= text.len(),
+        );
         assert_eq!(&news()[..text.len()], text);
         self.seen += text.len();
     }
@@ -70,9 +88,15 @@ impl Terminal {
 
     /// Types a line once the terminal no longer echoes.
     fn types_hidden(&mut self, line: &str) {
-        let flag = if cfg!(target_os = "linux") { "-F" } else { "-f" };
+        let flag = if cfg!(target_os = "linux") {
+            "-F"
+        } else {
+            "-f"
+        };
         wait_until("a terminal that does not echo", || {
-            let stty = Command::new("stty").args([flag, &self.device, "-a"]).output();
+            let stty = Command::new("stty")
+                .args([flag, &self.device, "-a"])
+                .output();
             let modes = String::from_utf8_lossy(&stty.expect("stty runs").stdout).into_owned();
             modes.split_whitespace().any(|mode| mode == "-echo")
         });
@@ -120,7 +144,10 @@ fn passwords_and_values_are_typed_unseen() {
     terminal.types_hidden("sk-typed-by-hand");
     terminal.shows("\nStored KEY.\n");
     terminal.ends(0);
-    sandbox.secretctl(["get", "KEY"]).answer().is(0, "sk-typed-by-hand", "");
+    sandbox
+        .secretctl(["get", "KEY"])
+        .answer()
+        .is(0, "sk-typed-by-hand", "");
 }
 
 #[test]
@@ -132,8 +159,14 @@ fn a_redirected_result_has_no_prompt_in_it() {
     terminal.types_hidden(PASSWORD);
     terminal.shows("\n");
     terminal.ends(0);
-    assert_eq!(fs::read(sandbox.home().join("result")).expect("a file"), b"value");
-    assert_eq!(fs::read(sandbox.home().join("errors")).expect("a file"), b"");
+    assert_eq!(
+        fs::read(sandbox.home().join("result")).expect("a file"),
+        b"value"
+    );
+    assert_eq!(
+        fs::read(sandbox.home().join("errors")).expect("a file"),
+        b""
+    );
 }
 
 #[test]
@@ -167,5 +200,8 @@ fn deleting_asks_first() {
     terminal.types("y");
     terminal.shows("Deleted KEY.\n");
     terminal.ends(0);
-    sandbox.secretctl(["list"]).answer().is(0, "", "No secrets found.\n");
+    sandbox
+        .secretctl(["list"])
+        .answer()
+        .is(0, "", "No secrets found.\n");
 }

@@ -32,6 +32,9 @@ const MASK: &str = "********";
 /// Longest name of an agent, in characters: it is the client's own choice.
 const AGENT_MAX_CHARACTERS: usize = 128;
 
+/// Why a directory is refused.
+const NOT_IN_PROJECT: &str = "it is not a directory in the project";
+
 /// Where agents come in.
 pub struct AgentDoor {
     broker: Broker,
@@ -365,7 +368,7 @@ impl AgentDoor {
         let root = self.project.as_ref().map_err(|fact| RunError::Directory(fact.clone()))?;
         let directory = below(root, &root.join(cwd.unwrap_or(".")))?;
         if !directory.is_dir() {
-            return Err(RunError::Directory("it is not a directory".to_owned()));
+            return Err(RunError::Directory(NOT_IN_PROJECT.to_owned()));
         }
         let in_project = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
         let (program, requested) = if relative {
@@ -418,11 +421,10 @@ fn project_root(dir: &Path) -> Result<PathBuf, String> {
     Ok(root)
 }
 
-/// The canonical path, if it is the root or lies below it.
+/// The canonical path, if it is the root or lies below it. What lies elsewhere might as well not exist.
 fn below(root: &Path, path: &Path) -> Result<PathBuf, RunError> {
-    let refuse = |fact: &str| RunError::Directory(fact.to_owned());
-    let canonical = std::fs::canonicalize(path).map_err(|_| refuse("it does not exist in the project"))?;
-    if canonical.starts_with(root) { Ok(canonical) } else { Err(refuse("it lies outside of the project")) }
+    let canonical = std::fs::canonicalize(path).ok().filter(|path| path.starts_with(root));
+    canonical.ok_or_else(|| RunError::Directory(NOT_IN_PROJECT.to_owned()))
 }
 
 /// The directories that the policy file trusts beside the system's: those that exist of what it names.

@@ -68,8 +68,13 @@ impl Agent {
     }
 }
 
-pub(crate) fn params(tool: impl Into<Cow<'static, str>>, arguments: Value) -> CallToolRequestParams {
-    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+pub(crate) fn params(
+    tool: impl Into<Cow<'static, str>>,
+    arguments: Value,
+) -> CallToolRequestParams {
+    let Value::Object(arguments) = arguments else {
+        panic!("arguments are an object")
+    };
     CallToolRequestParams::new(tool).with_arguments(arguments)
 }
 
@@ -84,7 +89,10 @@ pub(crate) struct Reply {
 
 impl From<CallToolResult> for Reply {
     fn from(result: CallToolResult) -> Self {
-        let texts = result.content.iter().map(|block| block.as_text().expect("text").text.as_str());
+        let texts = result
+            .content
+            .iter()
+            .map(|block| block.as_text().expect("text").text.as_str());
         Self {
             is_error: result.is_error == Some(true),
             text: texts.collect::<Vec<_>>().join("\n"),
@@ -104,7 +112,9 @@ impl Reply {
     /// The structure, whether it is a success or not.
     #[track_caller]
     pub(crate) fn structure(self) -> Value {
-        let Self { text, structured, .. } = self;
+        let Self {
+            text, structured, ..
+        } = self;
         let value = structured.unwrap_or_else(|| panic!("no structure in {text}"));
         assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
         value

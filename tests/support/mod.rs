@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
 pub(crate) mod agent;
+pub(crate) mod postgres;
 pub(crate) mod process;
 
 use std::ffi::OsStr;
@@ -250,7 +251,9 @@ pub(crate) fn modes(dir: &Path) -> Vec<(String, u32)> {
         let mode = entry.metadata().expect("exists").permissions().mode() & 0o7777;
         (entry.file_name().to_string_lossy().into_owned(), mode)
     };
-    let mut modes: Vec<_> = entries.map(|entry| mode(entry.expect("an entry"))).collect();
+    let mut modes: Vec<_> = entries
+        .map(|entry| mode(entry.expect("an entry")))
+        .collect();
     modes.sort();
     modes
 }

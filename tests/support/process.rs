@@ -1,10 +1,10 @@
 //! Other processes: which run, what they use, and waiting for what they do.
 
+#[cfg(target_os = "linux")]
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-#[cfg(target_os = "linux")]
-use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -49,7 +49,10 @@ impl Mark {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         Self {
-            halves: ["98765.".to_owned(), format!("{}{count:03}", std::process::id())],
+            halves: [
+                "98765.".to_owned(),
+                format!("{}{count:03}", std::process::id()),
+            ],
         }
     }
 
@@ -57,18 +60,28 @@ impl Mark {
     pub(crate) fn processes(&self) -> Vec<u32> {
         let mark = self.halves.concat();
         let has_it = |(_, arguments): &(u32, Vec<String>)| arguments.contains(&mark);
-        arguments_of_all().into_iter().filter(has_it).map(|(pid, _)| pid).collect()
+        arguments_of_all()
+            .into_iter()
+            .filter(has_it)
+            .map(|(pid, _)| pid)
+            .collect()
     }
 
     #[track_caller]
     pub(crate) fn wait_for_start(&self) {
-        wait_until("the marked process to start", || !self.processes().is_empty());
+        wait_until("the marked process to start", || {
+            !self.processes().is_empty()
+        });
     }
 
     /// Fails if one of them still runs.
     #[track_caller]
     pub(crate) fn is_gone(&self) {
-        assert!(self.processes().is_empty(), "{:?} survived", self.processes());
+        assert!(
+            self.processes().is_empty(),
+            "{:?} survived",
+            self.processes()
+        );
     }
 
     #[track_caller]
@@ -83,14 +96,21 @@ fn arguments_of_all() -> Vec<(u32, Vec<String>)> {
     let arguments = |pid: u32| {
         let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words = text.split(|&byte| byte == 0);
-        (pid, words.map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+        (
+            pid,
+            words
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect(),
+        )
     };
     all().into_iter().map(arguments).collect()
 }
 
 #[cfg(not(target_os = "linux"))]
 fn arguments_of_all() -> Vec<(u32, Vec<String>)> {
-    let ps = std::process::Command::new("ps").args(["-axo", "pid=,args="]).output();
+    let ps = std::process::Command::new("ps")
+        .args(["-axo", "pid=,args="])
+        .output();
     let text = String::from_utf8_lossy(&ps.expect("ps runs").stdout).into_owned();
     let line = |line: &str| {
         let mut words = line.split_whitespace().map(str::to_owned);

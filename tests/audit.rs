@@ -1,5 +1,5 @@
 //! The log, seen from outside: what it says, and that no change of it goes unseen.
-#![expect(clippy::expect_used, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 

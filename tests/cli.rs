@@ -1,5 +1,5 @@
 //! The human door, seen from outside: what each command prints, how it ends, and what it leaves on disk.
-#![expect(clippy::expect_used, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! The agent door, seen by a real MCP client: what there is, and what an agent learns of a secret without using it.
-#![expect(clippy::expect_used, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 

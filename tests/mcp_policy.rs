@@ -1,5 +1,5 @@
 //! What an agent is refused, and what it is told: commands, keys, and policy files that cannot be used.
-#![expect(clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 
@@ -267,8 +267,10 @@ async fn an_agent_has_the_name_that_its_server_was_given() {
     stranger.stop().await;
 }
 
-/// What can be wrong with a policy file, and the words that say so.
-fn faults() -> Vec<(&'static str, fn(&Sandbox), &'static str)> {
+/// What can be wrong with a policy file, how it comes about, and words that say so.
+type Fault = (&'static str, fn(&Sandbox), &'static str);
+
+fn faults() -> Vec<Fault> {
     const GOOD: &str = "version: 1\nallowed_commands: [echo]\n";
     vec![
         (

@@ -1,5 +1,5 @@
 //! `secret_run`, by a real MCP client: the scenarios of the documentation, with real programs and servers.
-#![expect(clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! `secretctl run` and `filter`, seen from outside: whole output, exit codes, hidden secrets, and nothing left behind.
-#![expect(clippy::expect_used, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 

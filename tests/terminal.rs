@@ -1,7 +1,7 @@
 //! What a person at a terminal sees: hidden prompts, questions, and results that stay apart from both.
 //!
 //! The terminal is a real one, made by script(1).
-#![expect(clippy::expect_used, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 

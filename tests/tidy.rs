@@ -1,5 +1,7 @@
 //! The rules of the tree, as tests: who may name whom, where `unsafe` stands, how long a file is.
 
+#![expect(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -92,7 +92,7 @@ impl Broker {
         let injections = self.reveal(&job.selected, &job.variables, job.value_min_bytes)?;
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
-            Output::Sanitized(show) => Show::Sanitized(self.sanitizer(&injections)?, show),
+            Output::Sanitized(show) => Show::Sanitized(Box::new(self.sanitizer(&injections)?), show),
         };
         let plan = plan::build(grant, job.start, &injections);
         drop(injections);
@@ -152,7 +152,7 @@ struct Relay<'a> {
 }
 
 enum Show<'a> {
-    Sanitized(Sanitizer<SanitizerRun>, &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
+    Sanitized(Box<Sanitizer<SanitizerRun>>, &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
     Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
 }
 

@@ -22,7 +22,7 @@ mod run;
 mod selection;
 mod words;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
 
@@ -38,7 +38,7 @@ pub use secretctl_runner::{Cancel, Cause, Enforcement, Stdin, Stop};
 use self::program::NameIndex;
 use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
-use crate::policy::PolicySource;
+use crate::policy::{Policy, PolicyError, PolicySource};
 use crate::vault::{AuditKeys, Transaction, Vault};
 use crate::wasm::Host;
 
@@ -73,6 +73,11 @@ impl Broker {
     /// The vault, for the length of one call. A panic in another thread leaves no change half done: they are transactions.
     fn vault(&self) -> MutexGuard<'_, Vault> {
         self.vault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policy as its file states it now.
+    fn policy(&self) -> Result<Arc<Policy>, PolicyError> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).current()
     }
 
     /// The Wasm modules, loaded when they are first needed.

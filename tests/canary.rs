@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 use support::process::{self, Mark, wait_for, wait_until};
-use support::{Answer, Sandbox};
+use support::{Answer, Sandbox, modes};
 use ulid::Ulid;
 
 /// The secret. It is made anew each time, so that even this program's file does not hold it.
@@ -118,6 +118,11 @@ fn the_secret_is_where_it_belongs_and_nowhere_else() {
     );
     mark.wait_for_start();
     only_the_command_holds_it(&mark, server.child.id());
+    let open_files = modes(&sandbox.vault());
+    assert!(
+        open_files.iter().all(|(_, mode)| *mode == 0o600),
+        "{open_files:?}"
+    );
     no_file_holds_it(&before);
 
     let said = server.stop();

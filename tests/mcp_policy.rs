@@ -1,5 +1,5 @@
 //! What an agent is refused, and what it is told: commands, keys, and policy files that cannot be used.
-#![allow(clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 
@@ -401,7 +401,7 @@ async fn a_faulty_policy_file_stops_runs_alone_and_until_it_is_mended() {
 #[tokio::test]
 async fn a_policy_file_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give a file to another user");
+        support::skipped("only root can give a file to another user");
         return;
     }
     let sandbox = vault("version: 1\nallowed_commands: [echo]\n");

@@ -1,5 +1,5 @@
 //! `secret_run`, by a real MCP client: the scenarios of the documentation, with real programs and servers.
-#![allow(clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(clippy::expect_used, reason = "tests")]
 
 mod support;
 
@@ -189,7 +189,7 @@ async fn a_pattern_injects_every_key_it_means() {
 async fn a_database_is_asked_with_an_address_that_is_not_shown() {
     let sandbox = allowing("psql");
     let Some(database) = Postgres::start("pa55-of-the-database") else {
-        eprintln!("SKIPPED: no PostgreSQL server (initdb, postgres) is installed");
+        support::skipped("no PostgreSQL server (initdb, postgres) is installed");
         return;
     };
     assert!(
@@ -482,7 +482,7 @@ async fn what_cannot_be_hidden_or_is_over_is_not_used() {
     sandbox.set("PIN", "123");
     sandbox.set("FOUR", "k4ey");
     sandbox
-        .secretctl(["set", "OLD", "--expires", "1s"])
+        .secretctl(["set", "OLD", "--expires", "4s"])
         .stdin("s3cr3t-value")
         .answer()
         .succeeded();

@@ -309,6 +309,7 @@ fn a_command_may_answer_an_interrupt_in_its_own_way() {
     finish(child).is(5, "bye\n", "");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn when_secretctl_is_killed_nobody_survives_it() {
     let sandbox = vault_with("KEY", SECRET);
@@ -323,6 +324,7 @@ fn when_secretctl_is_killed_nobody_survives_it() {
     mark.wait_for_end();
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_daemon_does_not_outlive_its_command() {
     let sandbox = vault_with("KEY", SECRET);

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use secretctl_runner::{Cancel, Enforcement, Home, Limits, Stdin, WorkingDirectory};
@@ -15,7 +14,7 @@ use super::words::Words;
 use super::{Broker, RunError};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded, Source};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
-use crate::policy::{self, Decision, Grant, Key, Moment, Policy, Purpose, Request, Workdir};
+use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request, Workdir};
 use crate::sanitize::{Capped, Channel, Redaction};
 use crate::time;
 use crate::vault::{Entry, Vault};
@@ -32,6 +31,8 @@ const MASK: &str = "********";
 /// Longest name of an agent, in characters: it is the client's own choice.
 const AGENT_MAX_CHARACTERS: usize = 128;
 
+/// The runner's name for the layer that keeps a command from the network.
+const NETWORK_LAYER: &str = "network";
 /// Why a directory is refused.
 const NOT_IN_PROJECT: &str = "it is not a directory in the project";
 
@@ -225,7 +226,7 @@ impl AgentDoor {
     /// Gathers the facts, asks the policy, and records its yes.
     fn decide(&self, agent: &str, request: &RunRequest) -> Result<(Recorded<Grant>, Job), RunError> {
         let broker = &self.broker;
-        let policy = broker.policy.lock().unwrap_or_else(PoisonError::into_inner).current()?;
+        let policy = broker.policy()?;
         let words = Words::parse(&request.command, &request.arguments)?;
         let path = TrustedPath::new(trusted_dirs(&policy));
         let place = self.place(&words.program, request.cwd.as_deref())?;
@@ -262,6 +263,11 @@ impl AgentDoor {
             modules: [broker.host()?.policy().identity(), broker.host()?.sanitizer().identity()].map(logged).to_vec(),
             ..detail(agent, request)
         };
+        let mut require = policy.required_layers().to_vec();
+        if grant.network == Network::None {
+            // A grant without a network is worth nothing where it cannot be enforced.
+            require.push(NETWORK_LAYER.to_owned());
+        }
         let start = Start {
             name: program.path.file_name().unwrap_or(program.path.as_os_str()).to_owned(),
             program: program.path,
@@ -270,7 +276,7 @@ impl AgentDoor {
             directory: self.working_directory(&place, &grant)?,
             home: Home::Temporary,
             environment: plan::agent_environment(path.variable(), policy.env_pass()),
-            require: policy.required_layers().to_vec(),
+            require,
             limits: Limits { processes: policy.limits().processes, ..Limits::default() },
         };
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());
@@ -294,8 +300,7 @@ impl AgentDoor {
 
     /// Which of `entries` the agent may use for `purpose`. Without a policy file, all of them.
     fn visible(&self, agent: &str, purpose: Purpose, entries: Vec<Entry>, named: bool) -> Result<Vec<Entry>, RunError> {
-        let current = self.broker.policy.lock().unwrap_or_else(PoisonError::into_inner).current();
-        let Ok(policy) = current else { return Ok(entries) };
+        let Ok(policy) = self.broker.policy() else { return Ok(entries) };
         let key = |entry: &Entry| Key { name: entry.name.clone(), named, tags: entry.metadata.tags.clone() };
         let request = Request {
             purpose,

@@ -219,19 +219,27 @@ impl PersonDoor {
     /// What `patterns` mean; every one must find something.
     fn select(&self, patterns: &[KeyPattern], env: Option<&str>) -> Result<Vec<Selected>, RunError> {
         let broker = &self.broker;
-        let names = broker.vault().names()?;
         let policy = match env {
-            Some(_) => Some(broker.policy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).current()?),
+            Some(_) => Some(broker.policy()?),
             None => None,
         };
         let aliases = policy.as_deref().zip(env);
         let mut selected: Vec<Selected> = Vec::new();
         for pattern in patterns {
-            let found = selection::select(std::slice::from_ref(pattern), aliases, || Ok::<_, RunError>(names.clone()))?;
-            if !found.iter().any(|one| names.contains(&one.name)) {
+            let names = || Ok::<_, RunError>(broker.vault().names()?);
+            let found = selection::select(std::slice::from_ref(pattern), aliases, names)?;
+            let exists = match found.first() {
+                Some(one) => broker.vault().entry(&one.name)?.is_some(),
+                None => false,
+            };
+            if !exists {
                 return Err(RunError::SecretNotFound(pattern.as_str().to_owned()));
             }
-            selected.extend(found.into_iter().filter(|one| selected.iter().all(|other| other.name != one.name)).collect::<Vec<_>>());
+            for one in found {
+                if selected.iter().all(|other| other.name != one.name) {
+                    selected.push(one);
+                }
+            }
         }
         Ok(selected)
     }

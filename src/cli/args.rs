@@ -1,5 +1,6 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,15 +21,15 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-/// Which vault, and how it is unlocked.
+/// Which vault, and how it is unlocked. What is empty counts as not given.
 #[derive(Debug, Args)]
 pub(super) struct VaultArgs {
     /// Directory of the vault [default: ~/.secretctl]
     #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true, help_heading = GLOBAL)]
-    pub(super) vault_dir: Option<PathBuf>,
+    pub(super) vault_dir: Option<OsString>,
     /// File whose first line is the master password
     #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE", hide_env_values = true, help_heading = GLOBAL)]
-    pub(super) password_file: Option<PathBuf>,
+    pub(super) password_file: Option<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -140,7 +141,7 @@ pub(super) struct RunArgs {
     pub(super) no_sanitize: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(super) command: Vec<std::ffi::OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

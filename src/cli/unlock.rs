@@ -1,6 +1,7 @@
 //! Where the master password comes from, and the way into the vault.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -31,8 +32,8 @@ impl Access {
 
     /// The vault's directory.
     pub(super) fn dir(&self) -> Result<PathBuf, Failure> {
-        if let Some(dir) = &self.args.vault_dir {
-            return Ok(dir.clone());
+        if let Some(dir) = given(self.args.vault_dir.as_ref()) {
+            return Ok(dir.into());
         }
         let home = std::env::home_dir().filter(|home| home.is_absolute());
         let home = home.ok_or_else(|| Failure::new("there is no home directory").next("use --vault-dir"))?;
@@ -72,11 +73,15 @@ impl Access {
     }
 
     fn given(&self) -> Result<Option<SecretBytes>, Failure> {
-        match &self.args.password_file {
-            Some(path) => read_password(path).map(Some),
+        match given(self.args.password_file.as_ref()) {
+            Some(path) => read_password(Path::new(path)).map(Some),
             None => Ok(self.password.take()),
         }
     }
+}
+
+fn given(argument: Option<&OsString>) -> Option<&OsString> {
+    argument.filter(|text| !text.is_empty())
 }
 
 /// The first line of a file, which may be a pipe.

@@ -1,4 +1,6 @@
 //! What the tools take and give: the shapes of their schemas.
+//!
+//! Integers have a format that clients know, which are those of OpenAPI: it has no unsigned ones.
 
 use std::collections::BTreeMap;
 
@@ -37,6 +39,7 @@ pub(super) struct ListOutput {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Metadata {
     key: String,
+    #[schemars(with = "i64")]
     field_count: usize,
     tags: Vec<String>,
     has_notes: bool,
@@ -167,6 +170,7 @@ pub(super) struct RunOutput {
     stdout: String,
     /// Error output, likewise.
     stderr: String,
+    #[schemars(with = "i64")]
     duration_ms: u64,
     /// Always true: output that cannot be sanitized is not given.
     sanitized: bool,
@@ -184,6 +188,7 @@ struct RedactionOutput {
     key: String,
     /// How the secret was written, such as `raw` or `base64`.
     form: String,
+    #[schemars(with = "i64")]
     count: u64,
 }
 

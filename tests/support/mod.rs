@@ -244,6 +244,12 @@ impl std::fmt::Display for Answer {
     }
 }
 
+/// Says, past the test harness, that a test could not be made here.
+pub(crate) fn skipped(reason: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
+}
+
 /// The names in a directory with their permission bits, sorted.
 pub(crate) fn modes(dir: &Path) -> Vec<(String, u32)> {
     let entries = fs::read_dir(dir).expect("a directory");

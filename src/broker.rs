@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The types make a skipped step a compile error: a [`Plan`](secretctl_runner::Plan) is built from a `Recorded<Grant>` only, a grant
-//! is recorded only by being written to disk, and an agent is answered with [`Sanitized`](crate::sanitize::Sanitized) bytes only. An
+//! is recorded only by being written to disk, and an agent is answered with [`Sanitized`] bytes only. An
 //! error in policy denies, an error in the sanitizer withholds the output, an error in the log stops the run.
 //!
 //! Two handles lead here: [`AgentDoor`], which has no way to a value, and [`PersonDoor`].

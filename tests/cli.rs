@@ -87,7 +87,8 @@ fn a_value_comes_back_byte_by_byte() {
     let sandbox = Sandbox::new();
     let every_byte: Vec<u8> = (0..=255).collect();
     let largest = vec![0xA5; VALUE_MAX_BYTES];
-    let cases: [(&str, &[u8], &[u8], &[&str]); 7] = [
+    type Bytes<'a> = &'a [u8];
+    let cases: [(&str, Bytes<'_>, Bytes<'_>, &[&str]); 7] = [
         ("TEXT", b"sk-abc123xyz", b"sk-abc123xyz", &[]),
         ("LINE", b"from echo\n", b"from echo", &[]),
         ("DOS_LINE", b"from elsewhere\r\n", b"from elsewhere", &[]),

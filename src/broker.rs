@@ -14,10 +14,12 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod decide;
 mod error;
 mod person;
 mod plan;
 mod program;
+mod project;
 mod run;
 mod selection;
 mod words;
@@ -77,7 +79,10 @@ impl Broker {
 
     /// The policy as its file states it now.
     fn policy(&self) -> Result<Arc<Policy>, PolicyError> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner).current()
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .current()
     }
 
     /// The Wasm modules, loaded when they are first needed.
@@ -118,7 +123,13 @@ impl Broker {
         keys: Vec<SecretName>,
         detail: Detail,
     ) -> audit::Entry {
-        audit::Entry { action, source: self.source, outcome, keys, detail }
+        audit::Entry {
+            action,
+            source: self.source,
+            outcome,
+            keys,
+            detail,
+        }
     }
 }
 
@@ -133,6 +144,18 @@ impl Commit for Transaction<'_> {
 }
 
 fn audit_keys(vault: &Vault) -> audit::Keys {
-    let AuditKeys { vault_id, epochs, detail, fingerprint, head } = vault.audit_keys();
-    audit::Keys { vault_id, epochs, detail, fingerprint, head }
+    let AuditKeys {
+        vault_id,
+        epochs,
+        detail,
+        fingerprint,
+        head,
+    } = vault.audit_keys();
+    audit::Keys {
+        vault_id,
+        epochs,
+        detail,
+        fingerprint,
+        head,
+    }
 }

@@ -105,43 +105,96 @@ name_type! {
 }
 
 fn ensure(holds: bool, what: &'static str, rule: &'static str) -> Result<(), InvalidName> {
-    if holds { Ok(()) } else { Err(InvalidName { what, rule }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(InvalidName { what, rule })
+    }
 }
 
 fn check_secret_name(text: &str) -> Result<(), InvalidName> {
     const WHAT: &str = "the name of a secret";
-    ensure(!text.is_empty() && text.len() <= SECRET_NAME_MAX_BYTES, WHAT, "has 1 to 256 characters")?;
+    ensure(
+        !text.is_empty() && text.len() <= SECRET_NAME_MAX_BYTES,
+        WHAT,
+        "has 1 to 256 characters",
+    )?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
-    ensure(text.bytes().all(allowed), WHAT, "consists of the characters A-Z a-z 0-9 . _ / -")?;
-    ensure(!text.starts_with(['.', '-']), WHAT, "does not start with '.' or '-'")?;
+    ensure(
+        text.bytes().all(allowed),
+        WHAT,
+        "consists of the characters A-Z a-z 0-9 . _ / -",
+    )?;
+    ensure(
+        !text.starts_with(['.', '-']),
+        WHAT,
+        "does not start with '.' or '-'",
+    )?;
     ensure(!text.contains(".."), WHAT, "does not contain '..'")?;
     let folders_named = text.split('/').all(|part| !part.is_empty());
-    ensure(folders_named, WHAT, "does not start or end with '/', nor contain '//'")?;
+    ensure(
+        folders_named,
+        WHAT,
+        "does not start or end with '/', nor contain '//'",
+    )?;
     let reserved = text.starts_with("_internal/") || text.starts_with("_system/");
-    ensure(!reserved, WHAT, "does not start with '_internal/' or '_system/'")
+    ensure(
+        !reserved,
+        WHAT,
+        "does not start with '_internal/' or '_system/'",
+    )
 }
 
 fn check_field_name(text: &str) -> Result<(), InvalidName> {
     const WHAT: &str = "the name of a field";
-    ensure(text.len() <= WORD_MAX_BYTES, WHAT, "has at most 64 characters")?;
+    ensure(
+        text.len() <= WORD_MAX_BYTES,
+        WHAT,
+        "has at most 64 characters",
+    )?;
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-    let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    ensure(first && rest, WHAT, "starts with a-z and consists of the characters a-z 0-9 _")
+    let rest = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    ensure(
+        first && rest,
+        WHAT,
+        "starts with a-z and consists of the characters a-z 0-9 _",
+    )
 }
 
 fn check_tag(text: &str) -> Result<(), InvalidName> {
     const WHAT: &str = "a tag";
-    ensure(!text.is_empty() && text.len() <= WORD_MAX_BYTES, WHAT, "has 1 to 64 characters")?;
+    ensure(
+        !text.is_empty() && text.len() <= WORD_MAX_BYTES,
+        WHAT,
+        "has 1 to 64 characters",
+    )?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-    ensure(text.bytes().all(allowed), WHAT, "consists of the characters A-Z a-z 0-9 _ -")
+    ensure(
+        text.bytes().all(allowed),
+        WHAT,
+        "consists of the characters A-Z a-z 0-9 _ -",
+    )
 }
 
 fn check_env_name(text: &str) -> Result<(), InvalidName> {
     const WHAT: &str = "the name of an environment variable";
-    ensure(text.len() <= ENV_NAME_MAX_BYTES, WHAT, "has at most 320 characters")?;
-    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    ensure(
+        text.len() <= ENV_NAME_MAX_BYTES,
+        WHAT,
+        "has at most 320 characters",
+    )?;
+    let first = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    ensure(first && rest, WHAT, "starts with a letter or '_' and consists of the characters A-Z a-z 0-9 _")
+    ensure(
+        first && rest,
+        WHAT,
+        "starts with a letter or '_' and consists of the characters A-Z a-z 0-9 _",
+    )
 }
 
 /// Which secrets are meant: one exact name, or a pattern with `*`, `?` (neither crosses a `/`), `**` and `[a-z0-9_]`.
@@ -159,7 +212,11 @@ impl KeyPattern {
 
     /// The one name that is meant, if this is not a pattern.
     pub fn exact(&self) -> Option<SecretName> {
-        if self.matcher.is_some() { None } else { self.text.parse().ok() }
+        if self.matcher.is_some() {
+            None
+        } else {
+            self.text.parse().ok()
+        }
     }
 
     /// Whether `name` is meant.
@@ -176,24 +233,50 @@ impl FromStr for KeyPattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         const WHAT: &str = "a key pattern";
-        ensure(text.len() <= PATTERN_MAX_BYTES, WHAT, "has at most 512 characters")?;
+        ensure(
+            text.len() <= PATTERN_MAX_BYTES,
+            WHAT,
+            "has at most 512 characters",
+        )?;
         if !text.contains(['*', '?', '[']) {
             check_secret_name(text)?;
-            return Ok(Self { text: text.to_owned(), matcher: None });
+            return Ok(Self {
+                text: text.to_owned(),
+                matcher: None,
+            });
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._/-*?[]".contains(&b);
-        ensure(text.bytes().all(allowed), WHAT, "consists of the characters of names and * ? [ ]")?;
-        ensure(text.split('[').skip(1).all(is_class), WHAT, "has letters, digits, '_' and ranges of them between '[' and ']'")?;
-        let malformed = InvalidName { what: WHAT, rule: "has a '[' without its ']', or an empty or backward range" };
-        let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|_| malformed)?;
-        Ok(Self { text: text.to_owned(), matcher: Some(glob.compile_matcher()) })
+        ensure(
+            text.bytes().all(allowed),
+            WHAT,
+            "consists of the characters of names and * ? [ ]",
+        )?;
+        ensure(
+            text.split('[').skip(1).all(is_class),
+            WHAT,
+            "has letters, digits, '_' and ranges of them between '[' and ']'",
+        )?;
+        let malformed = InvalidName {
+            what: WHAT,
+            rule: "has a '[' without its ']', or an empty or backward range",
+        };
+        let glob = GlobBuilder::new(text)
+            .literal_separator(true)
+            .build()
+            .map_err(|_| malformed)?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: Some(glob.compile_matcher()),
+        })
     }
 }
 
 /// Whether what follows a `[` is a class that cannot match a `/`: nothing in it sorts before the digits but the `-` of a range.
 fn is_class(rest: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let Some((class, _)) = rest.split_once(']') else { return false };
+    let Some((class, _)) = rest.split_once(']') else {
+        return false;
+    };
     class.bytes().next().is_some_and(word) && class.bytes().all(|b| word(b) || b == b'-')
 }
 
@@ -211,14 +294,30 @@ mod tests {
             assert!(good.parse::<SecretName>().is_ok(), "{good}");
         }
         let long = "a".repeat(SECRET_NAME_MAX_BYTES + 1);
-        for bad in ["", "/a", "a/", "a//b", ".a", "-a", "a..b", "a b", "ä", "a\0", "_internal/x", "_system/y", &long] {
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".a",
+            "-a",
+            "a..b",
+            "a b",
+            "ä",
+            "a\0",
+            "_internal/x",
+            "_system/y",
+            &long,
+        ] {
             assert!(bad.parse::<SecretName>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn an_error_does_not_repeat_the_text() {
-        let error = "my secret value!".parse::<SecretName>().expect_err("not a name");
+        let error = "my secret value!"
+            .parse::<SecretName>()
+            .expect_err("not a name");
         assert!(!error.to_string().contains("secret value"));
     }
 
@@ -232,7 +331,9 @@ mod tests {
         assert!(!pattern("*").matches(&name("a/b")));
         assert!(pattern("k[0-9]").matches(&name("k7")));
         assert!(!pattern("KEY").matches(&name("key")));
-        for bad in ["a[", "a{b,c}*", "a[!b]", "a[^b]", "a[.-9]b", "a[--9]b", "a[/]b", "a[]*", "a[z-a]"] {
+        for bad in [
+            "a[", "a{b,c}*", "a[!b]", "a[^b]", "a[.-9]b", "a[--9]b", "a[/]b", "a[]*", "a[z-a]",
+        ] {
             assert!(bad.parse::<KeyPattern>().is_err(), "{bad}");
         }
     }

@@ -60,9 +60,15 @@ impl Legend {
             let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._/-".contains(&b);
             !name.is_empty() && name.len() <= max && name.bytes().all(allowed)
         };
-        let valid = subjects.iter().all(|name| printable(name, SUBJECT_MAX_BYTES))
+        let valid = subjects
+            .iter()
+            .all(|name| printable(name, SUBJECT_MAX_BYTES))
             && forms.iter().all(|name| printable(name, FORM_MAX_BYTES));
-        if valid { Ok(Self { subjects, forms }) } else { Err(Withheld::because("its legend has an invalid name")) }
+        if valid {
+            Ok(Self { subjects, forms })
+        } else {
+            Err(Withheld::because("its legend has an invalid name"))
+        }
     }
 }
 
@@ -76,7 +82,9 @@ pub struct Withheld {
 impl Withheld {
     /// States what the sanitizer did.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 }
 
@@ -123,7 +131,12 @@ pub struct Sanitizer<F> {
 impl<F: Finder> Sanitizer<F> {
     /// Starts with two empty streams.
     pub fn new(finder: F) -> Self {
-        Self { finder, stdout: Stream::default(), stderr: Stream::default(), hidden: BTreeMap::new() }
+        Self {
+            finder,
+            stdout: Stream::default(),
+            stderr: Stream::default(),
+            hidden: BTreeMap::new(),
+        }
     }
 
     /// Takes the next bytes of a channel and gives what of it can be shown by now.
@@ -147,7 +160,8 @@ impl<F: Finder> Sanitizer<F> {
     /// What has been hidden so far, by subject and form.
     pub fn redactions(&self) -> Vec<Redaction> {
         let legend = self.finder.legend();
-        let name = |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
+        let name =
+            |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
         let mut redactions: Vec<Redaction> = (self.hidden.iter())
             .map(|(&(subject, form), &count)| Redaction {
                 key: name(&legend.subjects, subject),
@@ -196,16 +210,23 @@ impl Stream {
         self.held.extend_from_slice(chunk);
         let pushed = self.pushed();
         if verdict.settled < self.settled || verdict.settled > pushed {
-            return Err(Withheld::because("it settled bytes that it cannot have seen"));
+            return Err(Withheld::because(
+                "it settled bytes that it cannot have seen",
+            ));
         }
-        let sound = |range: &Range| range.start >= self.settled && range.start < range.end && range.end <= pushed;
+        let sound = |range: &Range| {
+            range.start >= self.settled && range.start < range.end && range.end <= pushed
+        };
         if !verdict.hide.iter().all(sound) {
-            return Err(Withheld::because("it answered a range outside of the output"));
+            return Err(Withheld::because(
+                "it answered a range outside of the output",
+            ));
         }
         self.settled = verdict.settled;
         if !verdict.hide.is_empty() {
             self.ranges.extend(verdict.hide);
-            self.ranges.sort_by_key(|range| (range.start, range.subject, range.form));
+            self.ranges
+                .sort_by_key(|range| (range.start, range.subject, range.form));
         }
         Ok(())
     }
@@ -233,7 +254,9 @@ impl Stream {
             *hidden.entry((first.subject, first.form)).or_default() += 1;
             done = end;
         }
-        let limit = unfinished.first().map_or(self.settled, |range: &Range| range.start.min(self.settled));
+        let limit = unfinished
+            .first()
+            .map_or(self.settled, |range: &Range| range.start.min(self.settled));
         if done < limit {
             out.extend_from_slice(self.bytes(done, limit));
             done = limit;
@@ -252,7 +275,10 @@ impl Stream {
 }
 
 fn marker(legend: &Legend, subject: u32) -> String {
-    let name = legend.subjects.get(subject as usize).map_or("?", String::as_str);
+    let name = legend
+        .subjects
+        .get(subject as usize)
+        .map_or("?", String::as_str);
     format!("[REDACTED:{name}]")
 }
 
@@ -308,7 +334,10 @@ impl Capped {
             whole.extend(tail);
             return String::from_utf8_lossy(&whole).into_owned();
         }
-        let (head, tail) = (String::from_utf8_lossy(&self.head), String::from_utf8_lossy(&tail));
+        let (head, tail) = (
+            String::from_utf8_lossy(&self.head),
+            String::from_utf8_lossy(&tail),
+        );
         format!("{head}\n[{} bytes left out]\n{tail}", self.omitted)
     }
 }
@@ -330,20 +359,45 @@ mod tests {
     impl Fixed {
         fn new(ranges: &[(u64, u64, u32)]) -> Self {
             let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            let legend = Legend::new(names(&["A", "B", "C"]), names(&["raw"])).expect("valid names");
-            let range = |&(start, end, subject)| Range { start, end, subject, form: 0 };
+            let legend =
+                Legend::new(names(&["A", "B", "C"]), names(&["raw"])).expect("valid names");
+            let range = |&(start, end, subject)| Range {
+                start,
+                end,
+                subject,
+                form: 0,
+            };
             let mut ranges: Vec<Range> = ranges.iter().map(range).collect();
             ranges.sort_by_key(|range| range.end);
-            Self { legend, ranges, pushed: 0, told: 0 }
+            Self {
+                legend,
+                ranges,
+                pushed: 0,
+                told: 0,
+            }
         }
 
         fn answer(&mut self, ended: bool) -> Verdict {
-            let known = self.ranges[self.told..].iter().take_while(|range| range.end <= self.pushed).count();
+            let known = self.ranges[self.told..]
+                .iter()
+                .take_while(|range| range.end <= self.pushed)
+                .count();
             let hide = self.ranges[self.told..self.told + known].to_vec();
             self.told += known;
             let open = |range: &&Range| range.start < self.pushed;
-            let settled = self.ranges[self.told..].iter().filter(open).map(|range| range.start).min();
-            Verdict { hide, settled: if ended { self.pushed } else { settled.unwrap_or(self.pushed) } }
+            let settled = self.ranges[self.told..]
+                .iter()
+                .filter(open)
+                .map(|range| range.start)
+                .min();
+            Verdict {
+                hide,
+                settled: if ended {
+                    self.pushed
+                } else {
+                    settled.unwrap_or(self.pushed)
+                },
+            }
         }
     }
 
@@ -368,24 +422,40 @@ mod tests {
         let mut start = 0;
         for &cut in cuts.iter().chain([&text.len()]) {
             let cut = cut.clamp(start, text.len());
-            let shown = sanitizer.push(Channel::Stdout, &text[start..cut]).expect("sound verdicts");
+            let shown = sanitizer
+                .push(Channel::Stdout, &text[start..cut])
+                .expect("sound verdicts");
             out.extend_from_slice(shown.as_bytes());
             start = cut;
         }
-        out.extend_from_slice(sanitizer.finish(Channel::Stdout).expect("sound verdicts").as_bytes());
+        out.extend_from_slice(
+            sanitizer
+                .finish(Channel::Stdout)
+                .expect("sound verdicts")
+                .as_bytes(),
+        );
         out
     }
 
     #[test]
     fn overlapping_ranges_become_one_marker_and_touching_ones_two() {
-        let shown = rewrite(b"..aaaabb..ccdd.", &[(2, 6, 0), (4, 8, 1), (10, 12, 2), (12, 14, 0)], &[]);
+        let shown = rewrite(
+            b"..aaaabb..ccdd.",
+            &[(2, 6, 0), (4, 8, 1), (10, 12, 2), (12, 14, 0)],
+            &[],
+        );
         assert_eq!(shown, b"..[REDACTED:A]..[REDACTED:C][REDACTED:A].");
     }
 
     #[test]
     fn nothing_is_shown_before_it_is_settled() {
         let mut sanitizer = Sanitizer::new(Fixed::new(&[(3, 9, 0)]));
-        let mut push = |bytes: &[u8]| sanitizer.push(Channel::Stdout, bytes).expect("a sound verdict").0;
+        let mut push = |bytes: &[u8]| {
+            sanitizer
+                .push(Channel::Stdout, bytes)
+                .expect("a sound verdict")
+                .0
+        };
         assert_eq!(push(b"ab"), b"ab");
         assert_eq!(push(b"csec"), b"c");
         assert_eq!(push(b"ret"), b"[REDACTED:A]");
@@ -395,27 +465,81 @@ mod tests {
     #[test]
     fn redactions_are_counted() {
         let mut sanitizer = Sanitizer::new(Fixed::new(&[(0, 1, 1), (2, 3, 0), (4, 5, 1)]));
-        sanitizer.push(Channel::Stderr, b"x.y.z").expect("a sound verdict");
-        let counted = |key: &str, count| Redaction { key: key.to_owned(), form: "raw".to_owned(), count };
+        sanitizer
+            .push(Channel::Stderr, b"x.y.z")
+            .expect("a sound verdict");
+        let counted = |key: &str, count| Redaction {
+            key: key.to_owned(),
+            form: "raw".to_owned(),
+            count,
+        };
         assert_eq!(sanitizer.redactions(), [counted("A", 1), counted("B", 2)]);
     }
 
     #[test]
     fn a_verdict_that_makes_no_sense_is_refused() {
-        let range = |start, end| Range { start, end, subject: 0, form: 0 };
+        let range = |start, end| Range {
+            start,
+            end,
+            subject: 0,
+            form: 0,
+        };
         let lies = [
-            Verdict { hide: vec![], settled: 5 },
-            Verdict { hide: vec![range(0, 5)], settled: 0 },
-            Verdict { hide: vec![range(2, 2)], settled: 0 },
-            Verdict { hide: vec![range(3, 1)], settled: 0 },
+            Verdict {
+                hide: vec![],
+                settled: 5,
+            },
+            Verdict {
+                hide: vec![range(0, 5)],
+                settled: 0,
+            },
+            Verdict {
+                hide: vec![range(2, 2)],
+                settled: 0,
+            },
+            Verdict {
+                hide: vec![range(3, 1)],
+                settled: 0,
+            },
         ];
         for lie in lies {
-            assert!(Stream::default().take(b"four", lie.clone()).is_err(), "{lie:?}");
+            assert!(
+                Stream::default().take(b"four", lie.clone()).is_err(),
+                "{lie:?}"
+            );
         }
         let mut stream = Stream::default();
-        stream.take(b"four", Verdict { hide: vec![], settled: 4 }).expect("sound");
-        assert!(stream.take(b"", Verdict { hide: vec![], settled: 3 }).is_err());
-        assert!(stream.take(b"five", Verdict { hide: vec![range(3, 6)], settled: 4 }).is_err());
+        stream
+            .take(
+                b"four",
+                Verdict {
+                    hide: vec![],
+                    settled: 4,
+                },
+            )
+            .expect("sound");
+        assert!(
+            stream
+                .take(
+                    b"",
+                    Verdict {
+                        hide: vec![],
+                        settled: 3
+                    }
+                )
+                .is_err()
+        );
+        assert!(
+            stream
+                .take(
+                    b"five",
+                    Verdict {
+                        hide: vec![range(3, 6)],
+                        settled: 4
+                    }
+                )
+                .is_err()
+        );
     }
 
     #[test]

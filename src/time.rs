@@ -14,7 +14,9 @@ const DAY_SECONDS: u64 = 24 * HOUR_SECONDS;
 
 /// Seconds since 1970-01-01 00:00 UTC.
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -38,7 +40,8 @@ impl FromStr for Span {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const RULE: &str = "write a number and a unit: ms, s, m (minutes), h, d, w or y, such as 90s or 30d";
+        const RULE: &str =
+            "write a number and a unit: ms, s, m (minutes), h, d, w or y, such as 90s or 30d";
         let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or(RULE)?;
         let (number, unit) = text.split_at(unit_at);
         let number: u64 = number.parse().map_err(|_| RULE)?;
@@ -79,8 +82,12 @@ impl Expiry {
                 now.checked_add(span).map(Some).ok_or(TOO_LATE)
             }
             Self::On(date) => {
-                let midnight = date.tomorrow().and_then(|next| next.to_zoned(TimeZone::system()));
-                midnight.map(|midnight| Some(midnight.timestamp().as_second())).map_err(|_| TOO_LATE)
+                let midnight = date
+                    .tomorrow()
+                    .and_then(|next| next.to_zoned(TimeZone::system()));
+                midnight
+                    .map(|midnight| Some(midnight.timestamp().as_second()))
+                    .map_err(|_| TOO_LATE)
             }
         }
     }
@@ -117,7 +124,16 @@ mod tests {
         assert_eq!(seconds("30d"), Ok(30 * 86_400));
         assert_eq!(seconds("2w"), Ok(14 * 86_400));
         assert_eq!(seconds("1y"), Ok(365 * 86_400));
-        for bad in ["", "5", "m", "-5m", "1.5h", "5 m", "5mo", "99999999999999999y"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "1.5h",
+            "5 m",
+            "5mo",
+            "99999999999999999y",
+        ] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
     }
@@ -132,7 +148,12 @@ mod tests {
     #[test]
     fn expiry_is_a_span_a_date_or_never() {
         assert_eq!("never".parse(), Ok(Expiry::Never));
-        let at = |text: &str| text.parse::<Expiry>().expect("valid").unix_seconds(1_000).expect("in range");
+        let at = |text: &str| {
+            text.parse::<Expiry>()
+                .expect("valid")
+                .unix_seconds(1_000)
+                .expect("in range")
+        };
         assert_eq!(at("never"), None);
         assert_eq!(at("90s"), Some(1_090));
         assert!(at("2030-12-31").is_some());

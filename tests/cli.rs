@@ -64,7 +64,7 @@ fn a_vault_is_made_once_and_for_its_owner_alone() {
     let before = content();
     let again = with_umask_0("init");
     assert_eq!((again.code, &*again.stdout), (1, &b""[..]), "{again}");
-    assert!(again.stderr.contains("exists already"), "{again}");
+    assert!(again.stderr.contains("there is a vault in"), "{again}");
     assert_eq!(content(), before);
 }
 

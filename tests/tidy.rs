@@ -23,7 +23,16 @@ const EDGES: [(&str, &[&str]); 12] = [
     (
         "broker",
         &[
-            "secret", "name", "time", "crypto", "vault", "audit", "policy", "sanitize", "wasm", "secretctl_runner",
+            "secret",
+            "name",
+            "time",
+            "crypto",
+            "vault",
+            "audit",
+            "policy",
+            "sanitize",
+            "wasm",
+            "secretctl_runner",
         ],
     ),
     ("mcp", &["broker", "name", "time"]),
@@ -31,7 +40,11 @@ const EDGES: [(&str, &[&str]); 12] = [
 ];
 
 /// The only files with `unsafe` code.
-const UNSAFE: [&str; 3] = ["runner/src/sys.rs", "src/secret/memory.rs", "src/wasm/compiled.rs"];
+const UNSAFE: [&str; 3] = [
+    "runner/src/sys.rs",
+    "src/secret/memory.rs",
+    "src/wasm/compiled.rs",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -47,7 +60,11 @@ fn sources(dir: &str) -> Vec<PathBuf> {
             if path.is_dir() && entry.file_name() != "target" {
                 waiting.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path.strip_prefix(root()).expect("below the root").to_owned());
+                found.push(
+                    path.strip_prefix(root())
+                        .expect("below the root")
+                        .to_owned(),
+                );
             }
         }
     }
@@ -56,7 +73,10 @@ fn sources(dir: &str) -> Vec<PathBuf> {
 }
 
 fn all_sources() -> Vec<PathBuf> {
-    ["src", "runner", "policy-modules", "tests", "examples"].iter().flat_map(|dir| sources(dir)).collect()
+    ["src", "runner", "policy-modules", "tests", "examples"]
+        .iter()
+        .flat_map(|dir| sources(dir))
+        .collect()
 }
 
 fn read(path: &Path) -> String {
@@ -66,14 +86,19 @@ fn read(path: &Path) -> String {
 /// The code of a file without comments, so that only real names count.
 fn code(path: &Path) -> String {
     let text = read(path);
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let lines = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default());
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The modules of ours that a text names: `crate::x`, `crate::{x, y::z}`, `secretctl::x`, and the runner's crate.
 fn named(code: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for (at, prefix) in code.match_indices("crate::").chain(code.match_indices("secretctl::")) {
+    for (at, prefix) in code
+        .match_indices("crate::")
+        .chain(code.match_indices("secretctl::"))
+    {
         let before = code[..at].chars().next_back();
         if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
             continue;
@@ -109,11 +134,16 @@ fn group_members(group: &str) -> Vec<String> {
             member.push(character);
         }
     }
-    members.iter().map(|member| identifier(member.trim())).collect()
+    members
+        .iter()
+        .map(|member| identifier(member.trim()))
+        .collect()
 }
 
 fn identifier(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 fn module_of(path: &Path) -> Option<String> {
@@ -124,7 +154,9 @@ fn module_of(path: &Path) -> Option<String> {
 
 #[test]
 fn names_are_found_in_every_form_of_import() {
-    let found = named("use crate::vault::{A, B};\nuse crate::{name, audit::{Log, Entry}, secret};\nlet x = crate::wasm::y;");
+    let found = named(
+        "use crate::vault::{A, B};\nuse crate::{name, audit::{Log, Entry}, secret};\nlet x = crate::wasm::y;",
+    );
     let expected = ["audit", "name", "secret", "vault", "wasm"].map(str::to_owned);
     assert_eq!(found, BTreeSet::from(expected));
     assert!(named("mycrate::vault").is_empty());
@@ -134,13 +166,19 @@ fn names_are_found_in_every_form_of_import() {
 fn modules_name_only_what_they_may() {
     let mut wrong = Vec::new();
     for path in sources("src") {
-        let Some(module) = module_of(&path) else { continue };
+        let Some(module) = module_of(&path) else {
+            continue;
+        };
         let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == module) else {
-            wrong.push(format!("{}: module {module} has no row in EDGES", path.display()));
+            wrong.push(format!(
+                "{}: module {module} has no row in EDGES",
+                path.display()
+            ));
             continue;
         };
         for name in named(&code(&path)) {
-            let known = EDGES.iter().any(|(module, _)| *module == name) || name == "secretctl_runner";
+            let known =
+                EDGES.iter().any(|(module, _)| *module == name) || name == "secretctl_runner";
             if known && name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{}: {module} must not name {name}", path.display()));
             }
@@ -151,7 +189,10 @@ fn modules_name_only_what_they_may() {
 
 #[test]
 fn only_the_sanitizers_host_names_secrets_in_wasm() {
-    let naming: Vec<_> = sources("src/wasm").into_iter().filter(|path| named(&code(path)).contains("secret")).collect();
+    let naming: Vec<_> = sources("src/wasm")
+        .into_iter()
+        .filter(|path| named(&code(path)).contains("secret"))
+        .collect();
     assert_eq!(naming, [PathBuf::from("src/wasm/sanitizer.rs")]);
 }
 
@@ -181,16 +222,28 @@ fn the_runner_knows_nothing_of_ours() {
 fn unsafe_code_stands_in_three_files_with_a_reason_on_each_block() {
     let is_unsafe = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
-        ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "#[unsafe"].iter().any(|form| code.contains(form))
+        [
+            "unsafe {",
+            "unsafe fn",
+            "unsafe impl",
+            "unsafe extern",
+            "#[unsafe",
+        ]
+        .iter()
+        .any(|form| code.contains(form))
     };
     let mut wrong = Vec::new();
-    for path in ["src", "runner", "policy-modules"].iter().flat_map(|dir| sources(dir)) {
+    for path in ["src", "runner", "policy-modules"]
+        .iter()
+        .flat_map(|dir| sources(dir))
+    {
         let text = read(&path);
         let allowed = UNSAFE.iter().any(|file| path == Path::new(file));
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate().filter(|(_, line)| is_unsafe(line)) {
             let reasons = lines[index.saturating_sub(8)..=index].iter();
-            let has_reason = !line.contains("unsafe {") || reasons.clone().any(|line| line.contains("SAFETY:"));
+            let has_reason =
+                !line.contains("unsafe {") || reasons.clone().any(|line| line.contains("SAFETY:"));
             if !allowed || !has_reason {
                 wrong.push(format!("{}:{}", path.display(), index + 1));
             }
@@ -202,16 +255,31 @@ fn unsafe_code_stands_in_three_files_with_a_reason_on_each_block() {
 #[test]
 fn no_file_is_too_long_to_be_read() {
     let length = |path: &PathBuf| read(path).lines().count();
-    let long: Vec<_> = all_sources().into_iter().filter(|path| length(path) > LINES_MAX).collect();
+    let long: Vec<_> = all_sources()
+        .into_iter()
+        .filter(|path| length(path) > LINES_MAX)
+        .collect();
     assert_eq!(long, Vec::<PathBuf>::new());
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
     let mut found = Vec::new();
-    for path in all_sources().into_iter().filter(|path| path != Path::new("tests/tidy.rs")) {
+    for path in all_sources()
+        .into_iter()
+        .filter(|path| path != Path::new("tests/tidy.rs"))
+    {
         let text = read(&path);
-        for word in ["todo!", "unimplemented!", "TODO", "FIXME", "XXX", "HACK", "#[ignore]", "dbg!"] {
+        for word in [
+            "todo!",
+            "unimplemented!",
+            "TODO",
+            "FIXME",
+            "XXX",
+            "HACK",
+            "#[ignore]",
+            "dbg!",
+        ] {
             if text.contains(word) {
                 found.push(format!("{}: {word}", path.display()));
             }
@@ -238,7 +306,8 @@ fn every_dependency_has_its_reason() {
             if line.starts_with('[') {
                 in_dependencies = line.contains("dependencies]") && !line.contains("workspace");
             }
-            let names_one = in_dependencies && line.contains('=') && !line.starts_with(['#', ' ', ']']);
+            let names_one =
+                in_dependencies && line.contains('=') && !line.starts_with(['#', ' ', ']']);
             if names_one && !line.contains('#') && !reason_above {
                 without.push(format!("{manifest}: {line}"));
             }

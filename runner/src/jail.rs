@@ -160,8 +160,16 @@ fn start(
 ) -> Result<Run, StartError> {
     let process = |error: io::Error| StartError::os(Stage::Process, error);
     let enforcement = enforcement(directory.map(Directory::is_in_memory));
-    if let Some(layer) = request.plan.require.iter().find(|layer| !enforcement.has(layer)) {
-        return Err(StartError::new(Stage::Confinement, Cause::LayerMissing(layer.clone())));
+    if let Some(layer) = request
+        .plan
+        .require
+        .iter()
+        .find(|layer| !enforcement.has(layer))
+    {
+        return Err(StartError::new(
+            Stage::Confinement,
+            Cause::LayerMissing(layer.clone()),
+        ));
     }
     let (mut birth, theirs) = UnixStream::pair().map_err(process)?;
     let helper = getpid();

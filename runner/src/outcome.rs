@@ -265,7 +265,11 @@ impl fmt::Display for Cause {
             }
             Cause::TooLong => "argument list too long",
             Cause::LayerMissing(name) => {
-                return write!(f, "the required layer '{}' does not hold here", name.escape_debug());
+                return write!(
+                    f,
+                    "the required layer '{}' does not hold here",
+                    name.escape_debug()
+                );
             }
             Cause::Replaced => "not the file that was judged",
             Cause::Os(errno) => return write!(f, "{}", io::Error::from_raw_os_error(*errno)),

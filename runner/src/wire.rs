@@ -396,7 +396,12 @@ mod tests {
         );
         let places = (bytes(), any::<bool>(), proptest::option::of(bytes()));
         (places, any::<Option<(u64, u64)>>(), lists, limits).prop_map(
-            |((program, home, directory), expect, (argv, environment, require), (timeout, limits))| Parts {
+            |(
+                (program, home, directory),
+                expect,
+                (argv, environment, require),
+                (timeout, limits),
+            )| Parts {
                 program,
                 expect,
                 argv,

@@ -50,7 +50,9 @@ pub enum RunError {
     #[error("secret {0} has expired")]
     Expired(SecretName),
     /// A value too short to be hidden without destroying the output.
-    #[error("the value of secret {0} is too short to be hidden in output: it has fewer than 4 bytes")]
+    #[error(
+        "the value of secret {0} is too short to be hidden in output: it has fewer than 4 bytes"
+    )]
     TooShort(SecretName),
     /// A key's variable has a name that cannot be injected.
     #[error("secret {key} would become the variable {variable}, which {rule}")]
@@ -78,9 +80,17 @@ pub enum RunError {
     /// An environment's aliases cannot be applied.
     #[error(transparent)]
     Alias(#[from] AliasError),
-    /// The child did not start.
+    /// The helper program cannot be used.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Helper(#[from] StartError),
+    /// The program did not start.
+    #[error("{}: {error}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Where it failed, and why.
+        error: StartError,
+    },
     /// The helper program died, so nobody knows how the command ended.
     #[error("the helper program died while the command ran; the output is withheld")]
     HelperLost,

@@ -52,26 +52,33 @@ pub enum Shown<'a> {
 impl PersonDoor {
     /// Makes a new vault in `dir`, with its log.
     pub fn create(dir: &Path, password: &SecretBytes) -> Result<(), RunError> {
-        LockedVault::create(dir, password, time::now(), |vault| -> Result<(), RunError> {
-            let log = Log::new(super::audit_keys(vault));
-            let transaction = vault.begin()?;
-            log.install(transaction.connection())?;
-            let entry = audit::Entry {
-                action: Action::VaultInit,
-                source: Source::Cli,
-                outcome: Outcome::Success,
-                keys: Vec::new(),
-                detail: Detail::default(),
-            };
-            log.record(transaction, &entry, ())?.into_inner();
-            Ok(())
-        })?;
+        LockedVault::create(
+            dir,
+            password,
+            time::now(),
+            |vault| -> Result<(), RunError> {
+                let log = Log::new(super::audit_keys(vault));
+                let transaction = vault.begin()?;
+                log.install(transaction.connection())?;
+                let entry = audit::Entry {
+                    action: Action::VaultInit,
+                    source: Source::Cli,
+                    outcome: Outcome::Success,
+                    keys: Vec::new(),
+                    detail: Detail::default(),
+                };
+                log.record(transaction, &entry, ())?.into_inner();
+                Ok(())
+            },
+        )?;
         Ok(())
     }
 
     /// Opens the door.
     pub fn new(vault: Vault) -> Self {
-        Self { broker: Broker::new(vault, Source::Cli) }
+        Self {
+            broker: Broker::new(vault, Source::Cli),
+        }
     }
 
     /// Stores a secret, or changes what is given of it.
@@ -80,8 +87,17 @@ impl PersonDoor {
         let vault = broker.vault();
         let transaction = vault.begin()?;
         let stored = transaction.set(name, change, time::now())?;
-        let entry = broker.entry(Action::SecretSet, Outcome::Success, vec![name.clone()], Detail::default());
-        broker.log.record(transaction, &entry, stored).map(audit::Recorded::into_inner).map_err(RunError::from)
+        let entry = broker.entry(
+            Action::SecretSet,
+            Outcome::Success,
+            vec![name.clone()],
+            Detail::default(),
+        );
+        broker
+            .log
+            .record(transaction, &entry, stored)
+            .map(audit::Recorded::into_inner)
+            .map_err(RunError::from)
     }
 
     /// Deletes a secret.
@@ -92,7 +108,12 @@ impl PersonDoor {
         if !transaction.delete(name)? {
             return Err(RunError::SecretNotFound(name.to_string()));
         }
-        let entry = broker.entry(Action::SecretDelete, Outcome::Success, vec![name.clone()], Detail::default());
+        let entry = broker.entry(
+            Action::SecretDelete,
+            Outcome::Success,
+            vec![name.clone()],
+            Detail::default(),
+        );
         broker.log.record(transaction, &entry, ())?.into_inner();
         Ok(())
     }
@@ -100,13 +121,20 @@ impl PersonDoor {
     /// A secret with its values.
     pub fn get(&self, name: &SecretName) -> Result<(Entry, Fields), RunError> {
         let mut found = self.reveal(Action::SecretGet, vec![name.clone()])?;
-        found.pop().ok_or_else(|| RunError::SecretNotFound(name.to_string()))
+        found
+            .pop()
+            .ok_or_else(|| RunError::SecretNotFound(name.to_string()))
     }
 
     /// All secrets without their values, sorted by name.
     pub fn entries(&self) -> Result<Vec<Entry>, RunError> {
         let broker = &self.broker;
-        broker.note(broker.entry(Action::SecretList, Outcome::Success, Vec::new(), Detail::default()))?;
+        broker.note(broker.entry(
+            Action::SecretList,
+            Outcome::Success,
+            Vec::new(),
+            Detail::default(),
+        ))?;
         Ok(broker.vault().entries()?)
     }
 
@@ -117,31 +145,57 @@ impl PersonDoor {
 
     /// All secrets that `patterns` mean, with their values; every pattern must find something.
     pub fn export(&self, patterns: &[KeyPattern]) -> Result<Vec<(Entry, Fields)>, RunError> {
-        let names = self.select(patterns, None)?.into_iter().map(|one| one.name).collect();
+        let names = self
+            .select(patterns, None)?
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
         self.reveal(Action::SecretExport, names)
     }
 
     /// A sanitizer that knows the secrets that `patterns` mean.
     pub fn filter(&self, patterns: &[KeyPattern]) -> Result<Sanitizer<SanitizerRun>, RunError> {
-        let names = self.select(patterns, None)?.into_iter().map(|one| one.name).collect();
+        let names = self
+            .select(patterns, None)?
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
         let found = self.reveal(Action::SecretFilter, names)?;
         let values = found.iter().flat_map(|(entry, fields)| {
-            fields.iter().map(|field| (entry.name.as_str(), &field.value))
+            fields
+                .iter()
+                .map(|field| (entry.name.as_str(), &field.value))
         });
-        Ok(Sanitizer::new(self.broker.host()?.sanitizer().start(values)?))
+        Ok(Sanitizer::new(
+            self.broker.host()?.sanitizer().start(values)?,
+        ))
     }
 
     /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment.
-    pub fn run(&self, run: PersonRun, stdin: Stdin, cancel: &Cancel, shown: Shown<'_>) -> Result<Finished, RunError> {
+    pub fn run(
+        &self,
+        run: PersonRun,
+        stdin: Stdin,
+        cancel: &Cancel,
+        shown: Shown<'_>,
+    ) -> Result<Finished, RunError> {
         let broker = &self.broker;
         let selected = self.select(&run.keys, run.env.as_deref())?;
         let variables = selection::variables(&selected, run.env_prefix.as_ref())?;
-        let (program, arguments) = run.command.split_first().ok_or_else(|| RunError::Command("it is empty".to_owned()))?;
+        let (program, arguments) = run
+            .command
+            .split_first()
+            .ok_or_else(|| RunError::Command("it is empty".to_owned()))?;
         let path = find(program)?;
-        let directory = env::current_dir().map_err(|error| RunError::Directory(error.to_string()))?;
+        let directory =
+            env::current_dir().map_err(|error| RunError::Directory(error.to_string()))?;
         let keys: Vec<SecretName> = selected.iter().map(|one| one.name.clone()).collect();
         let detail = Detail {
-            argv: run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            argv: run
+                .command
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
             environment: run.env.clone(),
             directory: Some(directory.to_string_lossy().into_owned()),
             ..Detail::default()
@@ -155,7 +209,10 @@ impl PersonDoor {
             home: Home::Unchanged,
             environment: env::vars_os().filter(|(name, _)| !is_ours(name)).collect(),
             require: Vec::new(),
-            limits: Limits { file_size_bytes: None, ..Limits::default() },
+            limits: Limits {
+                file_size_bytes: None,
+                ..Limits::default()
+            },
         };
         let grant = Grant {
             keys: keys.clone(),
@@ -167,8 +224,17 @@ impl PersonDoor {
             expand_arguments: false,
             rule: "the owner".to_owned(),
         };
-        let grant = broker.record(broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone()), grant)?;
-        let job = Job { start, selected, variables, value_min_bytes: 0, detail };
+        let grant = broker.record(
+            broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone()),
+            grant,
+        )?;
+        let job = Job {
+            start,
+            selected,
+            variables,
+            value_min_bytes: 0,
+            detail,
+        };
         let output = match shown {
             Shown::Sanitized(show) => Output::Sanitized(show),
             Shown::Raw(show) => Output::Raw(show),
@@ -196,7 +262,11 @@ impl PersonDoor {
     }
 
     /// Records the use, then reads the values.
-    fn reveal(&self, action: Action, names: Vec<SecretName>) -> Result<Vec<(Entry, Fields)>, RunError> {
+    fn reveal(
+        &self,
+        action: Action,
+        names: Vec<SecretName>,
+    ) -> Result<Vec<(Entry, Fields)>, RunError> {
         let broker = &self.broker;
         for name in &names {
             if broker.vault().entry(name)?.is_none() {
@@ -217,7 +287,11 @@ impl PersonDoor {
     }
 
     /// What `patterns` mean; every one must find something.
-    fn select(&self, patterns: &[KeyPattern], env: Option<&str>) -> Result<Vec<Selected>, RunError> {
+    fn select(
+        &self,
+        patterns: &[KeyPattern],
+        env: Option<&str>,
+    ) -> Result<Vec<Selected>, RunError> {
         let broker = &self.broker;
         let policy = match env {
             Some(_) => Some(broker.policy()?),
@@ -254,9 +328,17 @@ fn is_ours(name: &OsStr) -> bool {
 fn find(program: &OsStr) -> Result<PathBuf, RunError> {
     let not_found = || RunError::ProgramNotFound(program.to_string_lossy().into_owned());
     if program.as_encoded_bytes().contains(&b'/') {
-        return std::path::absolute(program).ok().filter(|path| path.exists()).ok_or_else(not_found);
+        return std::path::absolute(program)
+            .ok()
+            .filter(|path| path.exists())
+            .ok_or_else(not_found);
     }
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let candidates = env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(program));
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(not_found)
+    let candidates = env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(program));
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(not_found)
 }

@@ -46,35 +46,50 @@ pub(super) struct Start {
 pub(super) fn build(grant: &Recorded<Grant>, start: Start, injections: &[Injection]) -> Plan {
     let grant = grant.get();
     let expand = |argument: OsString| {
-        if grant.expand_arguments { expand(argument, injections) } else { argument }
+        if grant.expand_arguments {
+            expand(argument, injections)
+        } else {
+            argument
+        }
     };
     let injected = |name: &OsString| injections.iter().any(|one| name == one.variable.as_str());
     let mut environment: Vec<Variable> = (start.environment.into_iter())
         .filter(|(name, _)| !injected(name))
         .map(|(name, value)| Variable::new(name, value.into_vec()))
         .collect();
-    environment.extend(injections.iter().map(|Injection { variable, value, .. }| {
-        Variable::new(variable.as_str(), value.expose().to_vec())
-    }));
+    environment.extend(injections.iter().map(
+        |Injection {
+             variable, value, ..
+         }| { Variable::new(variable.as_str(), value.expose().to_vec()) },
+    ));
     Plan {
         program: start.program,
         expect: start.file,
-        argv: std::iter::once(start.name).chain(start.arguments.into_iter().map(expand)).collect(),
+        argv: std::iter::once(start.name)
+            .chain(start.arguments.into_iter().map(expand))
+            .collect(),
         environment,
         home: start.home,
         working_directory: start.directory,
-        limits: Limits { timeout: grant.timeout, ..start.limits },
+        limits: Limits {
+            timeout: grant.timeout,
+            ..start.limits
+        },
         require: start.require,
     }
 }
 
 /// The environment of an agent's command: built from nothing, then `passed_on` of the policy file.
 pub(super) fn agent_environment(path: String, passed_on: &[EnvName]) -> Vec<(OsString, OsString)> {
-    let names = PASSED.into_iter().chain(passed_on.iter().map(EnvName::as_str));
+    let names = PASSED
+        .into_iter()
+        .chain(passed_on.iter().map(EnvName::as_str));
     let mut environment = vec![("PATH".into(), path.into())];
     for name in names {
         if let Some(value) = std::env::var_os(name)
-            && environment.iter().all(|(other, _): &(OsString, OsString)| other != name)
+            && environment
+                .iter()
+                .all(|(other, _): &(OsString, OsString)| other != name)
         {
             environment.push((name.into(), value));
         }
@@ -117,10 +132,15 @@ fn resolve<'a>(reference: &[u8], injections: &'a [Injection]) -> Option<(usize, 
         None => {
             let name = &reference[1..];
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-            (1, &name[..name.iter().take_while(|byte| is_part(byte)).count()])
+            (
+                1,
+                &name[..name.iter().take_while(|byte| is_part(byte)).count()],
+            )
         }
     };
-    let injection = injections.iter().find(|one| one.variable.as_str().as_bytes() == name)?;
+    let injection = injections
+        .iter()
+        .find(|one| one.variable.as_str().as_bytes() == name)?;
     Some((braces + name.len(), &injection.value))
 }
 
@@ -143,21 +163,31 @@ mod tests {
         assert_eq!(expanded("Bearer $TOKEN!"), b"Bearer t0k\xff!");
         assert_eq!(expanded("${TOKEN}x"), b"t0k\xffx");
         assert_eq!(expanded("$TOKEN$TOKEN"), b"t0k\xfft0k\xff");
-        for untouched in ["$", "$$", "$HOME", "${HOME}", "$TOKENS", "${TOKEN", "$(TOKEN)", "a$", "costs 5$", "${}"] {
+        for untouched in [
+            "$", "$$", "$HOME", "${HOME}", "$TOKENS", "${TOKEN", "$(TOKEN)", "a$", "costs 5$",
+            "${}",
+        ] {
             assert_eq!(expanded(untouched), untouched.as_bytes(), "{untouched}");
         }
     }
 
     #[test]
     fn a_value_is_not_expanded_again() {
-        assert_eq!(expand("$TOKEN_2".into(), &injections()).into_vec(), b"$TOKEN");
+        assert_eq!(
+            expand("$TOKEN_2".into(), &injections()).into_vec(),
+            b"$TOKEN"
+        );
     }
 
     #[test]
     fn the_environment_of_an_agents_command_is_made_from_nothing() {
         let environment = agent_environment("/usr/bin".to_owned(), &[]);
         let allowed = ["PATH", "LANG", "LC_ALL", "TERM", "TZ", "USER", "LOGNAME"];
-        assert!(environment.iter().all(|(name, _)| allowed.iter().any(|allowed| name == allowed)));
+        assert!(
+            environment
+                .iter()
+                .all(|(name, _)| allowed.iter().any(|allowed| name == allowed))
+        );
         assert!(environment.contains(&("PATH".into(), "/usr/bin".into())));
     }
 }

@@ -15,8 +15,15 @@ use super::RunError;
 use crate::policy;
 
 /// Where a system keeps its programs.
-const SYSTEM_DIRS: [&str; 7] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/homebrew/bin"];
+const SYSTEM_DIRS: [&str; 7] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/opt/homebrew/bin",
+];
 /// Programs that act by the name they are called by: another name of the file says nothing about the call.
 const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 /// Mode bits.
@@ -55,8 +62,13 @@ pub(super) struct TrustedPath {
 impl TrustedPath {
     /// The system's directories behind those that the policy file adds.
     pub(super) fn new(added: Vec<PathBuf>) -> Self {
-        let system = SYSTEM_DIRS.iter().map(PathBuf::from).filter(|dir| dir.is_dir());
-        Self { dirs: added.into_iter().chain(system).collect() }
+        let system = SYSTEM_DIRS
+            .iter()
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_dir());
+        Self {
+            dirs: added.into_iter().chain(system).collect(),
+        }
     }
 
     /// The directories as a value for `PATH`.
@@ -66,7 +78,11 @@ impl TrustedPath {
     }
 
     /// Finds a bare name, or checks an absolute path. None when there is no such program.
-    pub(super) fn find(&self, program: &str, names: &NameIndex) -> Result<Option<Program>, RunError> {
+    pub(super) fn find(
+        &self,
+        program: &str,
+        names: &NameIndex,
+    ) -> Result<Option<Program>, RunError> {
         if program.starts_with('/') {
             return self.examine(Path::new(program), names);
         }
@@ -82,26 +98,42 @@ impl TrustedPath {
     }
 
     /// The facts about one path; none when no program stands there.
-    pub(super) fn examine(&self, path: &Path, names: &NameIndex) -> Result<Option<Program>, RunError> {
-        let Ok(metadata) = fs::metadata(path) else { return Ok(None) };
+    pub(super) fn examine(
+        &self,
+        path: &Path,
+        names: &NameIndex,
+    ) -> Result<Option<Program>, RunError> {
+        let Ok(metadata) = fs::metadata(path) else {
+            return Ok(None);
+        };
         if !metadata.is_file() || metadata.mode() & EXECUTABLE == 0 {
             return Ok(None);
         }
-        let unreadable = |error| RunError::Program { path: path.to_owned(), fact: format!("cannot be examined: {error}") };
+        let unreadable = |error| RunError::Program {
+            path: path.to_owned(),
+            fact: format!("cannot be examined: {error}"),
+        };
         let canonical = fs::canonicalize(path).map_err(unreadable)?;
         for file in [path, &canonical] {
             require_unwritable_by_others(file)?;
         }
         let file = FileId::from(&metadata);
         let mut aliases = vec![canonical.clone()];
-        let multi_call = canonical.file_name().and_then(|name| name.to_str()).is_some_and(|name| MULTI_CALL.contains(&name));
+        let multi_call = canonical
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| MULTI_CALL.contains(&name));
         if !multi_call {
             aliases.extend(names.names_of(file, &self.dirs));
         }
         aliases.retain(|alias| alias != path);
         aliases.sort();
         aliases.dedup();
-        Ok(Some(Program { path: path.to_owned(), file, aliases }))
+        Ok(Some(Program {
+            path: path.to_owned(),
+            file,
+            aliases,
+        }))
     }
 }
 
@@ -117,13 +149,20 @@ pub(super) fn expand_dir(entry: &str) -> Vec<PathBuf> {
     let mut dirs = vec![PathBuf::new()];
     for part in path.components() {
         let text = part.as_os_str().to_string_lossy();
-        let Some(glob) = text.contains(['*', '?', '[']).then(|| Glob::new(&text).ok()).flatten() else {
+        let Some(glob) = text
+            .contains(['*', '?', '['])
+            .then(|| Glob::new(&text).ok())
+            .flatten()
+        else {
             dirs.iter_mut().for_each(|dir| dir.push(part));
             continue;
         };
         let matcher = glob.compile_matcher();
         let entries = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
-        dirs = entries.filter(|entry| matcher.is_match(entry.file_name())).map(|entry| entry.path()).collect();
+        dirs = entries
+            .filter(|entry| matcher.is_match(entry.file_name()))
+            .map(|entry| entry.path())
+            .collect();
         dirs.sort();
     }
     dirs.retain(|dir| dir.is_dir());
@@ -133,11 +172,19 @@ pub(super) fn expand_dir(entry: &str) -> Vec<PathBuf> {
 /// Refuses a path if somebody other than root and the user could put another file there.
 fn require_unwritable_by_others(path: &Path) -> Result<(), RunError> {
     let refuse = |place: &Path, fact: &str| {
-        Err(RunError::Program { path: path.to_owned(), fact: format!("cannot be trusted: {} {fact}", place.display()) })
+        Err(RunError::Program {
+            path: path.to_owned(),
+            fact: format!("cannot be trusted: {} {fact}", place.display()),
+        })
     };
-    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (user, group) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     for (depth, place) in path.ancestors().enumerate() {
-        let Ok(metadata) = fs::symlink_metadata(place) else { return refuse(place, "cannot be examined") };
+        let Ok(metadata) = fs::symlink_metadata(place) else {
+            return refuse(place, "cannot be examined");
+        };
         if metadata.uid() != 0 && metadata.uid() != user {
             return refuse(place, "belongs to another user");
         }
@@ -147,7 +194,8 @@ fn require_unwritable_by_others(path: &Path) -> Result<(), RunError> {
         // In a sticky directory, such as /tmp, others cannot rename or remove what is not theirs.
         let sticky_dir = depth > 0 && metadata.permissions().mode() & STICKY != 0;
         let own_group = metadata.gid() == 0 || metadata.gid() == group;
-        let writable = metadata.mode() & OTHERS_WRITABLE != 0 || (metadata.mode() & GROUP_WRITABLE != 0 && !own_group);
+        let writable = metadata.mode() & OTHERS_WRITABLE != 0
+            || (metadata.mode() & GROUP_WRITABLE != 0 && !own_group);
         if writable && !sticky_dir {
             return refuse(place, "can be written by others");
         }
@@ -172,16 +220,28 @@ impl NameIndex {
         let mut listings = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut names = Vec::new();
         for dir in dirs {
-            let Ok(metadata) = fs::metadata(dir) else { continue };
+            let Ok(metadata) = fs::metadata(dir) else {
+                continue;
+            };
             let changed = (metadata.mtime(), metadata.mtime_nsec());
             let listing = match listings.get(dir) {
                 Some(listing) if listing.changed == changed => listing,
                 _ => {
-                    let fresh = Listing { changed, names: list(dir) };
+                    let fresh = Listing {
+                        changed,
+                        names: list(dir),
+                    };
                     listings.entry(dir.clone()).insert_entry(fresh).into_mut()
                 }
             };
-            names.extend(listing.names.get(&(file.dev, file.ino)).into_iter().flatten().cloned());
+            names.extend(
+                listing
+                    .names
+                    .get(&(file.dev, file.ino))
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
         }
         names
     }
@@ -195,7 +255,10 @@ fn list(dir: &Path) -> HashMap<(u64, u64), Vec<PathBuf>> {
         if let Ok(metadata) = fs::metadata(&path)
             && metadata.is_file()
         {
-            names.entry((metadata.dev(), metadata.ino())).or_default().push(path);
+            names
+                .entry((metadata.dev(), metadata.ino()))
+                .or_default()
+                .push(path);
         }
     }
     names
@@ -217,7 +280,12 @@ mod tests {
         let root = fs::canonicalize(dir.path()).expect("it exists");
         fs::create_dir(root.join("bin")).expect("writable");
         executable(&root.join("bin/tool"));
-        (dir, TrustedPath { dirs: vec![root.join("bin")] })
+        (
+            dir,
+            TrustedPath {
+                dirs: vec![root.join("bin")],
+            },
+        )
     }
 
     #[test]
@@ -227,7 +295,10 @@ mod tests {
         symlink("tool", bin.join("link")).expect("writable");
         fs::hard_link(bin.join("tool"), bin.join("hard")).expect("writable");
         executable(&bin.join("other"));
-        let found = path.find("link", &NameIndex::default()).expect("trusted").expect("found");
+        let found = path
+            .find("link", &NameIndex::default())
+            .expect("trusted")
+            .expect("found");
         assert_eq!(found.path, bin.join("link"));
         assert_eq!(found.aliases, [bin.join("hard"), bin.join("tool")]);
     }
@@ -236,9 +307,21 @@ mod tests {
     fn a_changed_directory_is_read_again() {
         let (_dir, path) = fixture();
         let (bin, names) = (&path.dirs[0], NameIndex::default());
-        assert_eq!(path.find("tool", &names).expect("trusted").expect("found").aliases, Vec::<PathBuf>::new());
+        assert_eq!(
+            path.find("tool", &names)
+                .expect("trusted")
+                .expect("found")
+                .aliases,
+            Vec::<PathBuf>::new()
+        );
         fs::hard_link(bin.join("tool"), bin.join("hard")).expect("writable");
-        assert_eq!(path.find("tool", &names).expect("trusted").expect("found").aliases, [bin.join("hard")]);
+        assert_eq!(
+            path.find("tool", &names)
+                .expect("trusted")
+                .expect("found")
+                .aliases,
+            [bin.join("hard")]
+        );
     }
 
     #[test]
@@ -246,7 +329,12 @@ mod tests {
         let (_dir, path) = fixture();
         fs::write(path.dirs[0].join("data"), "").expect("writable");
         for name in ["missing", "data", "../bin/missing", "/", "/nonexistent/x"] {
-            assert!(path.find(name, &NameIndex::default()).expect("no error").is_none(), "{name}");
+            assert!(
+                path.find(name, &NameIndex::default())
+                    .expect("no error")
+                    .is_none(),
+                "{name}"
+            );
         }
     }
 
@@ -257,7 +345,10 @@ mod tests {
         executable(&bin.join("busybox"));
         symlink("busybox", bin.join("ls")).expect("writable");
         symlink("busybox", bin.join("env")).expect("writable");
-        let found = path.find("ls", &NameIndex::default()).expect("trusted").expect("found");
+        let found = path
+            .find("ls", &NameIndex::default())
+            .expect("trusted")
+            .expect("found");
         assert_eq!(found.aliases, [bin.join("busybox")]);
     }
 
@@ -268,7 +359,10 @@ mod tests {
             fs::create_dir_all(dir.path().join(name)).expect("writable");
         }
         let expanded = |entry: &str| expand_dir(&format!("{}/{entry}", dir.path().display()));
-        assert_eq!(expanded("v*/bin"), [dir.path().join("v20/bin"), dir.path().join("v22/bin")]);
+        assert_eq!(
+            expanded("v*/bin"),
+            [dir.path().join("v20/bin"), dir.path().join("v22/bin")]
+        );
         assert_eq!(expanded("other"), [dir.path().join("other")]);
         assert_eq!(expanded("missing"), Vec::<PathBuf>::new());
         assert_eq!(expand_dir("relative/bin"), Vec::<PathBuf>::new());
@@ -287,6 +381,10 @@ mod tests {
         };
         assert!(refused(0o757, &bin.join("tool")).contains("tool can be written by others"));
         assert!(refused(0o777, bin).contains("bin can be written by others"));
-        assert!(path.find("tool", &NameIndex::default()).expect("trusted again").is_some());
+        assert!(
+            path.find("tool", &NameIndex::default())
+                .expect("trusted again")
+                .is_some()
+        );
     }
 }

@@ -73,7 +73,10 @@ impl Broker {
         cancel: &Cancel,
         output: Output<'_>,
     ) -> Result<Finished, RunError> {
-        let mut detail = Detail { decision: Some(grant.id().id.clone()), ..job.detail.clone() };
+        let mut detail = Detail {
+            decision: Some(grant.id().id.clone()),
+            ..job.detail.clone()
+        };
         let keys = job.selected.iter().map(|one| one.name.clone()).collect();
         let finished = self.run_child(grant, job, stdin, cancel, output);
         let result = describe(&finished, &mut detail);
@@ -92,12 +95,22 @@ impl Broker {
         let injections = self.reveal(&job.selected, &job.variables, job.value_min_bytes)?;
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
-            Output::Sanitized(show) => Show::Sanitized(Box::new(self.sanitizer(&injections)?), show),
+            Output::Sanitized(show) => {
+                Show::Sanitized(Box::new(self.sanitizer(&injections)?), show)
+            }
         };
         let plan = plan::build(grant, job.start, &injections);
         drop(injections);
-        let mut relay = Relay { show, failure: None };
-        let report = self.runner()?.run(plan, stdin, cancel, &mut |channel, chunk| relay.push(channel, chunk))?;
+        let mut relay = Relay {
+            show,
+            failure: None,
+        };
+        let program = plan.program.clone();
+        let report = (self.runner()?)
+            .run(plan, stdin, cancel, &mut |channel, chunk| {
+                relay.push(channel, chunk)
+            })
+            .map_err(|error| RunError::Start { program, error })?;
         let redactions = relay.finish()?;
         let ended = match report.outcome {
             Outcome::Exited { code } => Ended::Exited(code),
@@ -106,7 +119,12 @@ impl Broker {
             Outcome::Stopped | Outcome::Cancelled => Ended::Cancelled,
             Outcome::Lost => return Err(RunError::HelperLost),
         };
-        Ok(Finished { ended, duration: report.duration, redactions, enforcement: report.enforcement })
+        Ok(Finished {
+            ended,
+            duration: report.duration,
+            redactions,
+            enforcement: report.enforcement,
+        })
     }
 
     /// The values of all selected secrets, with the variables they go into.
@@ -119,7 +137,9 @@ impl Broker {
         let vault = self.vault();
         let mut injections = Vec::new();
         for (Selected { name, asked, .. }, variable) in selected.iter().zip(variables) {
-            let fields = vault.reveal(name)?.ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
+            let fields = vault
+                .reveal(name)?
+                .ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
             let single = fields.iter().count() == 1;
             for field in fields {
                 if field.value.len() < value_min_bytes {
@@ -130,7 +150,11 @@ impl Broker {
                 } else {
                     format!("{variable}_{}", field.name.as_str().to_ascii_uppercase()).parse()?
                 };
-                injections.push(Injection { variable, key: name.clone(), value: field.value });
+                injections.push(Injection {
+                    variable,
+                    key: name.clone(),
+                    value: field.value,
+                });
             }
         }
         Ok(injections)
@@ -152,7 +176,10 @@ struct Relay<'a> {
 }
 
 enum Show<'a> {
-    Sanitized(Box<Sanitizer<SanitizerRun>>, &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>),
+    Sanitized(
+        Box<Sanitizer<SanitizerRun>>,
+        &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>,
+    ),
     Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
 }
 
@@ -179,7 +206,9 @@ impl Relay<'_> {
         if let Some(withheld) = self.failure {
             return Err(withheld.into());
         }
-        let Show::Sanitized(mut sanitizer, show) = self.show else { return Ok(Vec::new()) };
+        let Show::Sanitized(mut sanitizer, show) = self.show else {
+            return Ok(Vec::new());
+        };
         for channel in [Channel::Stdout, Channel::Stderr] {
             let rest = sanitizer.finish(channel)?;
             // The command is over: nobody is left to be stopped.
@@ -191,7 +220,12 @@ impl Relay<'_> {
 
 fn describe(finished: &Result<Finished, RunError>, detail: &mut Detail) -> audit::Outcome {
     match finished {
-        Ok(Finished { ended, duration, redactions, enforcement }) => {
+        Ok(Finished {
+            ended,
+            duration,
+            redactions,
+            enforcement,
+        }) => {
             detail.duration_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
             detail.redactions = redactions.iter().map(logged).collect();
             detail.enforced = layers(enforcement, true);
@@ -204,7 +238,11 @@ fn describe(finished: &Result<Finished, RunError>, detail: &mut Detail) -> audit
             };
             detail.exit_code = exit_code;
             detail.ended = Some(how);
-            if exit_code == Some(0) { audit::Outcome::Success } else { audit::Outcome::Error }
+            if exit_code == Some(0) {
+                audit::Outcome::Success
+            } else {
+                audit::Outcome::Error
+            }
         }
         Err(error) => {
             detail.reason = Some(error.to_string());
@@ -219,6 +257,9 @@ fn logged(redaction: &Redaction) -> audit::Redaction {
 }
 
 fn layers(enforcement: &Enforcement, enforced: bool) -> Vec<String> {
-    let layers = enforcement.layers.iter().filter(|layer| layer.enforced == enforced);
+    let layers = enforcement
+        .layers
+        .iter()
+        .filter(|layer| layer.enforced == enforced);
     layers.map(|layer| layer.name.clone()).collect()
 }

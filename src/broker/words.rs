@@ -22,7 +22,9 @@ impl Words {
         let words = if arguments.is_empty() {
             split(command)?
         } else {
-            std::iter::once(command.trim().to_owned()).chain(arguments.iter().cloned()).collect()
+            std::iter::once(command.trim().to_owned())
+                .chain(arguments.iter().cloned())
+                .collect()
         };
         Self::new(words)
     }
@@ -32,14 +34,19 @@ impl Words {
         let refuse = |fact: String| Err(RunError::Command(fact));
         let length: usize = words.iter().map(String::len).sum();
         if length > COMMAND_MAX_BYTES || words.len() > WORDS_MAX {
-            return refuse(format!("it has more than {COMMAND_MAX_BYTES} bytes or {WORDS_MAX} words"));
+            return refuse(format!(
+                "it has more than {COMMAND_MAX_BYTES} bytes or {WORDS_MAX} words"
+            ));
         }
         if words.iter().any(|word| word.contains('\0')) {
             return refuse("a word contains a NUL byte".to_owned());
         }
         let mut words = words.into_iter();
         match words.next() {
-            Some(program) if !program.is_empty() => Ok(Self { program, arguments: words.collect() }),
+            Some(program) if !program.is_empty() => Ok(Self {
+                program,
+                arguments: words.collect(),
+            }),
             _ => refuse("it names no program".to_owned()),
         }
     }
@@ -51,7 +58,8 @@ fn split(command: &str) -> Result<Vec<String>, RunError> {
             "it contains {syntax}, and no shell is involved; quote it if it is meant literally, or run one command at a time"
         )));
     }
-    shell_words::split(command).map_err(|_| RunError::Command("it has a quote without its end".to_owned()))
+    shell_words::split(command)
+        .map_err(|_| RunError::Command("it has a quote without its end".to_owned()))
 }
 
 /// The first piece of syntax that only a shell would understand: an operator outside of quotes, or a command substitution.
@@ -67,7 +75,9 @@ fn shell_syntax(command: &str) -> Option<String> {
             (None, '\'' | '"') => quote = Some(character),
             (_, '`') => return Some("'`'".to_owned()),
             (_, '$') if characters.peek() == Some(&'(') => return Some("'$('".to_owned()),
-            (None, '|' | '&' | ';' | '<' | '>' | '(' | ')') => return Some(format!("'{character}'")),
+            (None, '|' | '&' | ';' | '<' | '>' | '(' | ')') => {
+                return Some(format!("'{character}'"));
+            }
             (None, '\n') => return Some("a line break".to_owned()),
             _ => {}
         }
@@ -81,28 +91,34 @@ mod tests {
 
     fn words(command: &str) -> Vec<String> {
         let words = Words::parse(command, &[]).expect("a command");
-        std::iter::once(words.program).chain(words.arguments).collect()
+        std::iter::once(words.program)
+            .chain(words.arguments)
+            .collect()
     }
 
     fn refusal(command: &str) -> String {
-        Words::parse(command, &[]).expect_err("not a command").to_string()
+        Words::parse(command, &[])
+            .expect_err("not a command")
+            .to_string()
     }
 
     #[test]
     fn a_line_is_split_like_a_shell_does() {
         assert_eq!(words("npm test"), ["npm", "test"]);
-        assert_eq!(words("psql $DATABASE_URL -c 'SELECT COUNT(*) FROM users'"), [
-            "psql",
-            "$DATABASE_URL",
-            "-c",
-            "SELECT COUNT(*) FROM users"
-        ]);
-        assert_eq!(words(r#"a "b | c" 'd;e' f\&g ''"#), ["a", "b | c", "d;e", "f&g", ""]);
+        assert_eq!(
+            words("psql $DATABASE_URL -c 'SELECT COUNT(*) FROM users'"),
+            ["psql", "$DATABASE_URL", "-c", "SELECT COUNT(*) FROM users"]
+        );
+        assert_eq!(
+            words(r#"a "b | c" 'd;e' f\&g ''"#),
+            ["a", "b | c", "d;e", "f&g", ""]
+        );
     }
 
     #[test]
     fn arguments_are_taken_as_they_are() {
-        let words = Words::parse("/opt/my tool", &["$(x)".to_owned(), "a b".to_owned()]).expect("a command");
+        let words = Words::parse("/opt/my tool", &["$(x)".to_owned(), "a b".to_owned()])
+            .expect("a command");
         assert_eq!(words.program, "/opt/my tool");
         assert_eq!(words.arguments, ["$(x)", "a b"]);
     }
@@ -120,7 +136,11 @@ mod tests {
             ("(a)", "'('"),
             ("a\nb", "a line break"),
         ] {
-            assert!(refusal(command).contains(syntax), "{command}: {}", refusal(command));
+            assert!(
+                refusal(command).contains(syntax),
+                "{command}: {}",
+                refusal(command)
+            );
         }
         assert!(refusal("a 'b").contains("quote"));
         assert!(refusal("  ").contains("names no program"));

@@ -13,7 +13,12 @@ const GLOBAL: &str = "Global options";
 
 /// Keep secrets in an encrypted vault, and let AI agents use them without seeing them.
 #[derive(Debug, Parser)]
-#[command(name = "secretctl", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "secretctl",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) vault: VaultArgs,

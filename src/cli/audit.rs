@@ -10,7 +10,11 @@ use crate::broker::{AuditFilter, AuditOutcome, AuditRecord};
 
 pub(super) fn run(access: &Access, command: &AuditCommand) -> Result<u8, Failure> {
     match *command {
-        AuditCommand::List { limit, denied, json } => list(access, limit, denied, json),
+        AuditCommand::List {
+            limit,
+            denied,
+            json,
+        } => list(access, limit, denied, json),
         AuditCommand::Verify { json } => verify(access, json),
         AuditCommand::Export { format } => export(access, format),
     }
@@ -51,14 +55,23 @@ fn line(record: &AuditRecord) -> String {
         (!record.is_authentic).then(|| "NOT AUTHENTIC".to_owned()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    format!("{}\n", output::printable(&parts.join("  ")).replace('\n', " "))
+    format!(
+        "{}\n",
+        output::printable(&parts.join("  ")).replace('\n', " ")
+    )
 }
 
 fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
     let (records, problems) = access.door()?.verify()?;
-    let code = if problems.is_empty() { codes::DONE } else { codes::TAMPERED };
+    let code = if problems.is_empty() {
+        codes::DONE
+    } else {
+        codes::TAMPERED
+    };
     if as_json {
-        output::json(&json!({ "valid": problems.is_empty(), "records": records, "problems": problems }))?;
+        output::json(
+            &json!({ "valid": problems.is_empty(), "records": records, "problems": problems }),
+        )?;
         return Ok(code);
     }
     if !problems.is_empty() {
@@ -72,7 +85,9 @@ fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
 fn export(access: &Access, format: AuditFormat) -> Result<u8, Failure> {
     let records = access.door()?.audit_list(&AuditFilter::default())?;
     match format {
-        AuditFormat::Json => output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>()),
+        AuditFormat::Json => {
+            output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>())
+        }
         AuditFormat::Csv => output::result(&csv(&records).map_err(Failure::new)?),
     }
 }
@@ -80,8 +95,19 @@ fn export(access: &Access, format: AuditFormat) -> Result<u8, Failure> {
 fn csv(records: &[AuditRecord]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
-        "timestamp", "action", "source", "keys", "command", "success", "result", "agent", "rule", "reason", "exit_code",
-        "sequence", "id",
+        "timestamp",
+        "action",
+        "source",
+        "keys",
+        "command",
+        "success",
+        "result",
+        "agent",
+        "rule",
+        "reason",
+        "exit_code",
+        "sequence",
+        "id",
     ])?;
     for record in records {
         let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
@@ -98,16 +124,25 @@ fn csv(records: &[AuditRecord]) -> Result<Vec<u8>, csv::Error> {
             detail.agent.clone().unwrap_or_default(),
             detail.rule.clone().unwrap_or_default(),
             detail.reason.clone().unwrap_or_default(),
-            detail.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+            detail
+                .exit_code
+                .map(|code| code.to_string())
+                .unwrap_or_default(),
             record.sequence.to_string(),
             record.id.clone(),
         ];
         writer.write_record(cells.map(inert))?;
     }
-    writer.into_inner().map_err(|error| error.into_error().into())
+    writer
+        .into_inner()
+        .map_err(|error| error.into_error().into())
 }
 
 /// A cell that a spreadsheet takes as text: what it would take as a formula gets an apostrophe in front.
 fn inert(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
+    } else {
+        cell
+    }
 }

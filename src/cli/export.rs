@@ -15,14 +15,22 @@ use crate::vault::{Entry, Fields};
 
 pub(super) fn run(access: &Access, args: &ExportArgs) -> Result<u8, Failure> {
     let door = access.door()?;
-    let patterns = if args.keys.is_empty() { vec!["**".parse().map_err(Failure::new)?] } else { args.keys.clone() };
-    let secrets = door.export(&patterns).map_err(|error| Failure::of(error, &door))?;
+    let patterns = if args.keys.is_empty() {
+        vec!["**".parse().map_err(Failure::new)?]
+    } else {
+        args.keys.clone()
+    };
+    let secrets = door
+        .export(&patterns)
+        .map_err(|error| Failure::of(error, &door))?;
     if output::is_terminal() {
         output::warn("these are secrets in the clear");
     }
     match args.format {
         ExportFormat::Env => output::result(&env(&secrets)?),
-        ExportFormat::Json => output::json(&secrets.iter().map(json_entry).collect::<BTreeMap<_, _>>()),
+        ExportFormat::Json => {
+            output::json(&secrets.iter().map(json_entry).collect::<BTreeMap<_, _>>())
+        }
     }
 }
 
@@ -33,13 +41,21 @@ fn env(secrets: &[(Entry, Fields)]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     for (entry, fields) in secrets {
         let single = entry.metadata.fields.len() == 1;
         for field in fields {
-            let key = if single { entry.name.to_string() } else { format!("{}/{}", entry.name, field.name) };
+            let key = if single {
+                entry.name.to_string()
+            } else {
+                format!("{}/{}", entry.name, field.name)
+            };
             let name = variable(&key, None)?.to_string();
             if let Some(first) = taken.insert(name.clone(), key.clone()) {
-                return Err(Failure::new(format!("{first} and {key} would both become {name}")));
+                return Err(Failure::new(format!(
+                    "{first} and {key} would both become {name}"
+                )));
             }
             if field.value.expose().contains(&0) {
-                return Err(Failure::new(format!("{key} contains a NUL byte")).next("use --format json"));
+                return Err(
+                    Failure::new(format!("{key} contains a NUL byte")).next("use --format json")
+                );
             }
             text.extend_from_slice(name.as_bytes());
             text.extend_from_slice(b"='");
@@ -62,9 +78,15 @@ fn json_entry((entry, fields): &(Entry, Fields)) -> (String, Value) {
         Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
     };
     let whole = if entry.metadata.fields.len() == 1 {
-        fields.iter().next().map_or(Value::Null, |field| value(field.value.expose()))
+        fields
+            .iter()
+            .next()
+            .map_or(Value::Null, |field| value(field.value.expose()))
     } else {
-        fields.iter().map(|field| (field.name.to_string(), value(field.value.expose()))).collect()
+        fields
+            .iter()
+            .map(|field| (field.name.to_string(), value(field.value.expose())))
+            .collect()
     };
     (entry.name.to_string(), whole)
 }

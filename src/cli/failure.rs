@@ -43,11 +43,18 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(fact: impl Display) -> Self {
-        Self { fact: fact.to_string(), next: None, code: codes::FAILED }
+        Self {
+            fact: fact.to_string(),
+            next: None,
+            code: codes::FAILED,
+        }
     }
 
     pub(super) fn next(self, step: impl Into<String>) -> Self {
-        Self { next: Some(step.into()), ..self }
+        Self {
+            next: Some(step.into()),
+            ..self
+        }
     }
 
     pub(super) fn with_code(self, code: u8) -> Self {
@@ -68,14 +75,21 @@ impl Failure {
     /// A failure of the broker. A mistyped name is answered with the near one.
     pub(super) fn of(error: RunError, door: &PersonDoor) -> Self {
         let failure = Self::from(error);
-        let Some(wanted) = failure.fact.strip_prefix("secret not found: ") else { return failure };
+        let Some(wanted) = failure.fact.strip_prefix("secret not found: ") else {
+            return failure;
+        };
         let names = door.names().unwrap_or_default();
         // Names are case-sensitive, and that is what people forget.
         let wanted = wanted.to_lowercase();
-        let near = |name: &str| strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase());
-        let best = names.iter().max_by(|a, b| near(a.as_str()).total_cmp(&near(b.as_str())));
+        let near =
+            |name: &str| strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase());
+        let best = names
+            .iter()
+            .max_by(|a, b| near(a.as_str()).total_cmp(&near(b.as_str())));
         match best {
-            Some(name) if near(name.as_str()) >= NEAR => failure.next(format!("did you mean {name}?")),
+            Some(name) if near(name.as_str()) >= NEAR => {
+                failure.next(format!("did you mean {name}?"))
+            }
             _ => failure.next("secretctl list shows the names; they are case-sensitive"),
         }
     }
@@ -105,7 +119,9 @@ impl From<VaultError> for Failure {
         match error {
             VaultError::Missing { .. } => failure.next("create one with: secretctl init"),
             VaultError::Exists { .. } => failure.next("choose another place with --vault-dir"),
-            VaultError::Corrupted(_) | VaultError::Incomplete { .. } => failure.with_code(codes::TAMPERED),
+            VaultError::Corrupted(_) | VaultError::Incomplete { .. } => {
+                failure.with_code(codes::TAMPERED)
+            }
             _ => failure,
         }
     }
@@ -117,8 +133,12 @@ impl From<RunError> for Failure {
         match error {
             RunError::SecretNotFound(_) => failure.with_code(codes::NOT_FOUND),
             RunError::Vault(error) => error.into(),
-            RunError::Policy(_) => failure.next("--env needs the policy file; it must have mode 0600"),
-            RunError::Variable { .. } | RunError::SameVariable { .. } => failure.next("use --env-prefix, or fewer keys"),
+            RunError::Policy(_) => {
+                failure.next("--env needs the policy file; it must have mode 0600")
+            }
+            RunError::Variable { .. } | RunError::SameVariable { .. } => {
+                failure.next("use --env-prefix, or fewer keys")
+            }
             _ => failure,
         }
     }

@@ -9,14 +9,18 @@ use crate::vault::{Entry, Fields, VALUE_FIELD};
 
 pub(super) fn run(access: &Access, args: &GetArgs) -> Result<u8, Failure> {
     let door = access.door()?;
-    let (entry, fields) = door.get(&args.key).map_err(|error| Failure::of(error, &door))?;
+    let (entry, fields) = door
+        .get(&args.key)
+        .map_err(|error| Failure::of(error, &door))?;
     if entry.is_expired(time::now()) {
         output::warn(&format!("{} has expired", args.key));
     }
     if args.show_metadata {
         return output::result(&with_metadata(&entry, &fields));
     }
-    let value = fields.get(VALUE_FIELD).ok_or_else(|| Failure::new(format!("{} has several fields", args.key)))?;
+    let value = fields
+        .get(VALUE_FIELD)
+        .ok_or_else(|| Failure::new(format!("{} has several fields", args.key)))?;
     // A terminal's next prompt belongs on a line of its own; a pipe gets the value and nothing else.
     let end: &[u8] = if output::is_terminal() { b"\n" } else { b"" };
     output::result(value.expose())?;
@@ -27,7 +31,11 @@ fn with_metadata(entry: &Entry, fields: &Fields) -> zeroize::Zeroizing<Vec<u8>> 
     let metadata = &entry.metadata;
     let mut text = zeroize::Zeroizing::new(Vec::new());
     for field in fields {
-        let label = if field.name.as_str() == VALUE_FIELD { "Value" } else { field.name.as_str() };
+        let label = if field.name.as_str() == VALUE_FIELD {
+            "Value"
+        } else {
+            field.name.as_str()
+        };
         text.extend_from_slice(label.as_bytes());
         text.extend_from_slice(b": ");
         text.extend_from_slice(field.value.expose());

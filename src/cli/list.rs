@@ -27,7 +27,11 @@ impl<'a> From<&'a Entry> for Listed<'a> {
         let metadata = &entry.metadata;
         Self {
             key: entry.name.as_str(),
-            fields: metadata.fields.iter().map(|field| field.name.as_str()).collect(),
+            fields: metadata
+                .fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect(),
             tags: metadata.tags.iter().map(|tag| tag.as_str()).collect(),
             notes: metadata.notes.as_deref(),
             url: metadata.url.as_deref(),
@@ -40,10 +44,14 @@ impl<'a> From<&'a Entry> for Listed<'a> {
 
 pub(super) fn run(access: &Access, args: &ListArgs) -> Result<u8, Failure> {
     let door = access.door()?;
-    let limit = args.expiring.map(|span| time::now().saturating_add_unsigned(span.0.as_secs()));
+    let limit = args
+        .expiring
+        .map(|span| time::now().saturating_add_unsigned(span.0.as_secs()));
     let wanted = |entry: &Entry| {
         let metadata = &entry.metadata;
-        args.tag.as_ref().is_none_or(|tag| metadata.tags.contains(tag))
+        args.tag
+            .as_ref()
+            .is_none_or(|tag| metadata.tags.contains(tag))
             && limit.is_none_or(|limit| metadata.expires_at.is_some_and(|at| at <= limit))
     };
     let entries: Vec<Entry> = door.entries()?.into_iter().filter(wanted).collect();
@@ -53,16 +61,32 @@ pub(super) fn run(access: &Access, args: &ListArgs) -> Result<u8, Failure> {
     if entries.is_empty() {
         output::done("No secrets found.");
     }
-    let width = entries.iter().map(|entry| entry.name.as_str().len()).max().unwrap_or_default();
+    let width = entries
+        .iter()
+        .map(|entry| entry.name.as_str().len())
+        .max()
+        .unwrap_or_default();
     let line = |entry: &Entry| {
-        if output::is_terminal() { table_line(entry, width) } else { format!("{}\n", entry.name) }
+        if output::is_terminal() {
+            table_line(entry, width)
+        } else {
+            format!("{}\n", entry.name)
+        }
     };
     output::result(entries.iter().map(line).collect::<String>().as_bytes())
 }
 
 fn table_line(entry: &Entry, width: usize) -> String {
     let tags: Vec<&str> = entry.metadata.tags.iter().map(|tag| tag.as_str()).collect();
-    let expires = entry.metadata.expires_at.map(|at| format!("expires {}", time::rfc3339(at))).unwrap_or_default();
-    let line = format!("{:width$}  {}  {expires}", entry.name.as_str(), tags.join(","));
+    let expires = entry
+        .metadata
+        .expires_at
+        .map(|at| format!("expires {}", time::rfc3339(at)))
+        .unwrap_or_default();
+    let line = format!(
+        "{:width$}  {}  {expires}",
+        entry.name.as_str(),
+        tags.join(",")
+    );
     format!("{}\n", line.trim_end())
 }

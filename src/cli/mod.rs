@@ -43,7 +43,9 @@ pub fn main() -> ExitCode {
         }
     };
     if let Err(error) = hardened {
-        output::warn(&format!("this process cannot be protected from others of the same user: {error}"));
+        output::warn(&format!(
+            "this process cannot be protected from others of the same user: {error}"
+        ));
     }
     let access = Access::new(cli.vault, password, new_password);
     match dispatch(access, cli.command) {

@@ -53,6 +53,12 @@ fn say(prefix: &str, text: &str) {
 
 /// The text without control characters that could act on a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let show = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    let show = |c: char| {
+        if c.is_control() && c != '\n' {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     text.chars().map(show).collect()
 }

@@ -30,19 +30,31 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     };
     let stdin = io::stdin();
     // The command gets no terminal: it could read what is typed for others, and programs would wait there for answers.
-    let stdin = if stdin.is_terminal() { Stdin::Null } else { Stdin::Inherit(stdin.as_fd()) };
+    let stdin = if stdin.is_terminal() {
+        Stdin::Null
+    } else {
+        Stdin::Inherit(stdin.as_fd())
+    };
     let mut raw = |channel, bytes: &[u8]| write(channel, bytes);
     let mut sanitized = |channel, output: &Sanitized| write(channel, output.as_bytes());
-    let shown = if args.no_sanitize { Shown::Raw(&mut raw) } else { Shown::Sanitized(&mut sanitized) };
+    let shown = if args.no_sanitize {
+        Shown::Raw(&mut raw)
+    } else {
+        Shown::Sanitized(&mut sanitized)
+    };
     let finished = door.run(run, stdin, &cancel, shown).map_err(|error| {
         let code = code(&error);
         Failure::of(error, &door).with_code(code)
     })?;
     Ok(match finished.ended {
         Ended::Exited(code) => u8::try_from(code).unwrap_or(codes::RUN_FAILED),
-        Ended::Signaled(signal) => codes::RUN_SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX)),
+        Ended::Signaled(signal) => {
+            codes::RUN_SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
+        }
         Ended::TimedOut => {
-            Failure::new("the command was ended by its time limit").next("--timeout sets another one").print();
+            Failure::new("the command was ended by its time limit")
+                .next("--timeout sets another one")
+                .print();
             codes::RUN_TIMED_OUT
         }
         Ended::Cancelled => codes::RUN_SIGNAL + 13, // SIGPIPE: nobody reads the output any more
@@ -52,8 +64,8 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
 fn code(error: &RunError) -> u8 {
     match error {
         RunError::ProgramNotFound(_) => codes::RUN_NOT_FOUND,
-        RunError::Start(start) if start.cause == Cause::NotFound => codes::RUN_NOT_FOUND,
-        RunError::Start(_) => codes::RUN_CANNOT_START,
+        RunError::Start { error, .. } if error.cause == Cause::NotFound => codes::RUN_NOT_FOUND,
+        RunError::Start { .. } => codes::RUN_CANNOT_START,
         _ => codes::RUN_FAILED,
     }
 }
@@ -62,11 +74,13 @@ fn code(error: &RunError) -> u8 {
 fn forward_signals(cancel: &Cancel) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let cancel = cancel.clone();
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            cancel.signal(signal);
-        }
-    })?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                cancel.signal(signal);
+            }
+        })?;
     Ok(())
 }
 

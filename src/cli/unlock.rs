@@ -26,8 +26,16 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn new(args: VaultArgs, password: Option<SecretBytes>, new_password: Option<SecretBytes>) -> Self {
-        Self { args, password: RefCell::new(password), new_password: RefCell::new(new_password) }
+    pub(super) fn new(
+        args: VaultArgs,
+        password: Option<SecretBytes>,
+        new_password: Option<SecretBytes>,
+    ) -> Self {
+        Self {
+            args,
+            password: RefCell::new(password),
+            new_password: RefCell::new(new_password),
+        }
     }
 
     /// The vault's directory.
@@ -36,14 +44,18 @@ impl Access {
             return Ok(dir.into());
         }
         let home = std::env::home_dir().filter(|home| home.is_absolute());
-        let home = home.ok_or_else(|| Failure::new("there is no home directory").next("use --vault-dir"))?;
+        let home =
+            home.ok_or_else(|| Failure::new("there is no home directory").next("use --vault-dir"))?;
         Ok(home.join(VAULT_DIR))
     }
 
     /// Unlocks the vault.
     pub(super) fn vault(&self) -> Result<Vault, Failure> {
         let locked = LockedVault::open(&self.dir()?)?;
-        locked.warnings().iter().for_each(|warning| output::warn(&warning.to_string()));
+        locked
+            .warnings()
+            .iter()
+            .for_each(|warning| output::warn(&warning.to_string()));
         let password = match self.given()? {
             Some(password) => password,
             None => prompt("Master password: ")?,
@@ -86,12 +98,20 @@ fn given(argument: Option<&OsString>) -> Option<&OsString> {
 
 /// The first line of a file, which may be a pipe.
 fn read_password(path: &Path) -> Result<SecretBytes, Failure> {
-    let fail = |error: io::Error| Failure::new(format!("{}: {error}", path.display())).with_code(codes::LOCKED);
+    let fail = |error: io::Error| {
+        Failure::new(format!("{}: {error}", path.display())).with_code(codes::LOCKED)
+    };
     let file = File::open(path).map_err(fail)?;
     let mut bytes = Vec::with_capacity(PASSWORD_FILE_MAX_BYTES as usize);
-    file.take(PASSWORD_FILE_MAX_BYTES).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(PASSWORD_FILE_MAX_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
     let text = SecretBytes::from_vec(bytes);
-    let line = text.expose().split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = text
+        .expose()
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     Ok(SecretBytes::from_vec(line.to_vec()))
 }

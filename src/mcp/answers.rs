@@ -93,8 +93,16 @@ pub(super) struct ExistsOutput {
 
 impl ExistsOutput {
     pub(super) fn new(found: &[Listed]) -> Self {
-        let metadata = if let [one] = found { Some(Metadata::from(one)) } else { None };
-        Self { exists: !found.is_empty(), matches: found.iter().map(|one| one.key.to_string()).collect(), metadata }
+        let metadata = if let [one] = found {
+            Some(Metadata::from(one))
+        } else {
+            None
+        };
+        Self {
+            exists: !found.is_empty(),
+            matches: found.iter().map(|one| one.key.to_string()).collect(),
+            metadata,
+        }
     }
 }
 
@@ -127,7 +135,10 @@ struct FieldOutput {
 impl From<Masked> for MaskedOutput {
     fn from(masked: Masked) -> Self {
         let Masked { value, listed } = masked;
-        let fields = listed.fields.into_iter().map(|(name, sensitive)| FieldOutput { name, sensitive });
+        let fields = listed
+            .fields
+            .into_iter()
+            .map(|(name, sensitive)| FieldOutput { name, sensitive });
         Self {
             key: listed.key.to_string(),
             masked_value: value,
@@ -201,7 +212,11 @@ impl RunOutput {
 
 impl From<RunAnswer> for RunOutput {
     fn from(answer: RunAnswer) -> Self {
-        let redaction = |r: crate::broker::Redaction| RedactionOutput { key: r.key, form: r.form, count: r.count };
+        let redaction = |r: crate::broker::Redaction| RedactionOutput {
+            key: r.key,
+            form: r.form,
+            count: r.count,
+        };
         let layers = answer.enforcement.layers.into_iter();
         Self {
             exit_code: match answer.ended {

@@ -13,7 +13,8 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::answers::{
-    ExistsInput, ExistsOutput, ListInput, ListOutput, MaskedInput, MaskedOutput, RunInput, RunOutput,
+    ExistsInput, ExistsOutput, ListInput, ListOutput, MaskedInput, MaskedOutput, RunInput,
+    RunOutput,
 };
 use crate::broker::{AgentDoor, Cancel, Listing, RunError, RunRequest};
 use crate::name::KeyPattern;
@@ -40,7 +41,10 @@ pub(super) struct Tools {
     agent_id: Option<String>,
     runs: Arc<Semaphore>,
     running: Arc<Running>,
-    #[expect(dead_code, reason = "read by the code that the tool_handler macro makes")]
+    #[expect(
+        dead_code,
+        reason = "read by the code that the tool_handler macro makes"
+    )]
     tool_router: ToolRouter<Self>,
 }
 
@@ -70,7 +74,10 @@ impl Tools {
 
     fn agent(&self, context: &RequestContext<RoleServer>) -> String {
         let client = || Some(context.peer.peer_info()?.client_info.name.clone());
-        self.agent_id.clone().or_else(client).unwrap_or_else(|| UNNAMED.to_owned())
+        self.agent_id
+            .clone()
+            .or_else(client)
+            .unwrap_or_else(|| UNNAMED.to_owned())
     }
 
     /// Does `work` where waiting for the disk or for a child holds up nobody else.
@@ -81,7 +88,9 @@ impl Tools {
         let door = Arc::clone(&self.door);
         match tokio::task::spawn_blocking(move || work(&door)).await {
             Ok(answer) => answer.map_err(|error| explain(&error)),
-            Err(_) => Err(refuse("secretctl failed inside; the request was not carried out")),
+            Err(_) => Err(refuse(
+                "secretctl failed inside; the request was not carried out",
+            )),
         }
     }
 }
@@ -101,7 +110,8 @@ impl Tools {
         let agent = self.agent(&context);
         let listing = Listing {
             tag: optional("tag", input.tag)?,
-            expiring_within: optional::<Span>("expiring_within", input.expiring_within)?.map(|span| span.0),
+            expiring_within: optional::<Span>("expiring_within", input.expiring_within)?
+                .map(|span| span.0),
             prefix: input.prefix,
         };
         let listed = self.ask(move |door| door.list(&agent, &listing)).await?;
@@ -111,7 +121,11 @@ impl Tools {
     #[tool(
         name = "secret_exists",
         description = "Tell whether a secret exists; a pattern such as aws/* is allowed.",
-        annotations(title = "Check a secret", read_only_hint = true, open_world_hint = false)
+        annotations(
+            title = "Check a secret",
+            read_only_hint = true,
+            open_world_hint = false
+        )
     )]
     async fn secret_exists(
         &self,
@@ -120,14 +134,20 @@ impl Tools {
     ) -> Result<Json<ExistsOutput>, Refusal> {
         let agent = self.agent(&context);
         let pattern: KeyPattern = parse("key", &input.key)?;
-        let found = self.ask(move |door| door.matching(&agent, &pattern)).await?;
+        let found = self
+            .ask(move |door| door.matching(&agent, &pattern))
+            .await?;
         Ok(Json(ExistsOutput::new(&found)))
     }
 
     #[tool(
         name = "secret_get_masked",
         description = "Show what is stored beside a secret, and its value masked.",
-        annotations(title = "Describe a secret", read_only_hint = true, open_world_hint = false)
+        annotations(
+            title = "Describe a secret",
+            read_only_hint = true,
+            open_world_hint = false
+        )
     )]
     async fn secret_get_masked(
         &self,
@@ -143,7 +163,12 @@ impl Tools {
     #[tool(
         name = "secret_run",
         description = "Run a command with secrets in its environment. The policy decides; secrets are hidden in the output.",
-        annotations(title = "Run with secrets", read_only_hint = false, destructive_hint = true, open_world_hint = true)
+        annotations(
+            title = "Run with secrets",
+            read_only_hint = false,
+            destructive_hint = true,
+            open_world_hint = true
+        )
     )]
     async fn secret_run(
         &self,
@@ -152,16 +177,26 @@ impl Tools {
     ) -> Result<Json<RunOutput>, Refusal> {
         let agent = self.agent(&context);
         let request = run_request(input)?;
-        let _permit = self.runs.acquire().await.map_err(|_| refuse("the server is closing"))?;
+        let _permit = self
+            .runs
+            .acquire()
+            .await
+            .map_err(|_| refuse("the server is closing"))?;
         let cancel = Cancel::new();
         let token = context.ct.clone();
         let cancelled = async move { token.cancelled().await };
         let watcher = tokio::spawn(watch(cancelled, self.running.0.subscribe(), cancel.clone()));
-        let result = self.ask(move |door| door.run(&agent, &request, &cancel)).await;
+        let result = self
+            .ask(move |door| door.run(&agent, &request, &cancel))
+            .await;
         watcher.abort();
         let output = RunOutput::from(result?);
         // A command that was ended by its time limit has failed, whatever it wrote until then.
-        if output.was_ended() { Err(failed(&output)) } else { Ok(Json(output)) }
+        if output.was_ended() {
+            Err(failed(&output))
+        } else {
+            Ok(Json(output))
+        }
     }
 }
 
@@ -175,7 +210,11 @@ impl ServerHandler for Tools {
 }
 
 /// Ends the command when its request is cancelled or its client has gone.
-async fn watch(cancelled: impl Future<Output = ()>, mut closing: watch::Receiver<bool>, cancel: Cancel) {
+async fn watch(
+    cancelled: impl Future<Output = ()>,
+    mut closing: watch::Receiver<bool>,
+    cancel: Cancel,
+) {
     tokio::select! {
         () = cancelled => {}
         _ = closing.wait_for(|closing| *closing) => {}
@@ -196,23 +235,36 @@ fn refuse(text: impl Into<String>) -> Refusal {
 }
 
 fn parse<T: FromStr<Err: Display>>(argument: &str, text: &str) -> Result<T, Refusal> {
-    text.parse().map_err(|error| refuse(format!("{argument}: {error}")))
+    text.parse()
+        .map_err(|error| refuse(format!("{argument}: {error}")))
 }
 
-fn optional<T: FromStr<Err: Display>>(argument: &str, text: Option<String>) -> Result<Option<T>, Refusal> {
+fn optional<T: FromStr<Err: Display>>(
+    argument: &str,
+    text: Option<String>,
+) -> Result<Option<T>, Refusal> {
     text.map(|text| parse(argument, &text)).transpose()
 }
 
 fn run_request(input: RunInput) -> Result<RunRequest, Refusal> {
     if input.keys.is_empty() || input.keys.len() > KEYS_MAX {
-        return Err(refuse(format!("keys: give 1 to {KEYS_MAX} names or patterns of secrets")));
+        return Err(refuse(format!(
+            "keys: give 1 to {KEYS_MAX} names or patterns of secrets"
+        )));
     }
     Ok(RunRequest {
-        keys: input.keys.iter().map(|key| parse("keys", key)).collect::<Result<_, _>>()?,
+        keys: input
+            .keys
+            .iter()
+            .map(|key| parse("keys", key))
+            .collect::<Result<_, _>>()?,
         command: input.command,
         arguments: input.args,
         env: input.env,
-        env_prefix: optional("env_prefix", input.env_prefix.filter(|prefix| !prefix.is_empty()))?,
+        env_prefix: optional(
+            "env_prefix",
+            input.env_prefix.filter(|prefix| !prefix.is_empty()),
+        )?,
         cwd: input.cwd,
         timeout: optional::<Span>("timeout", input.timeout)?.map(|span| span.0),
     })
@@ -232,15 +284,28 @@ fn explain(error: &RunError) -> Refusal {
             "\nRule: {}\nThis server cannot ask. A person can allow it by a rule in allowed_commands of the policy file.",
             question.grant.rule
         ),
-        RunError::Policy(_) => "\nOnly a person can write the policy file; it must have mode 0600.".to_owned(),
-        RunError::SecretNotFound(_) => "\nsecret_list shows what there is; names are case-sensitive.".to_owned(),
-        RunError::ProgramNotFound(_) => "\nPrograms are looked up in the system's directories and in trusted_dirs of the \
+        RunError::Policy(_) => {
+            "\nOnly a person can write the policy file; it must have mode 0600.".to_owned()
+        }
+        RunError::SecretNotFound(_) => {
+            "\nsecret_list shows what there is; names are case-sensitive.".to_owned()
+        }
+        RunError::ProgramNotFound(_) => {
+            "\nPrograms are looked up in the system's directories and in trusted_dirs of the \
             policy file; one in the project is written with its path, such as ./deploy.sh."
-            .to_owned(),
-        RunError::Directory(_) => "\nGive a directory in the project that the server was started for, or none.".to_owned(),
+                .to_owned()
+        }
+        RunError::Directory(_) => {
+            "\nGive a directory in the project that the server was started for, or none.".to_owned()
+        }
         RunError::TooShort(_) => "\nOnly a person can use it, with secretctl run.".to_owned(),
-        RunError::Expired(_) => "\nA person can store a new value, or a new date with secretctl set --expires.".to_owned(),
-        RunError::Variable { .. } | RunError::SameVariable { .. } => "\nUse env_prefix, or other keys.".to_owned(),
+        RunError::Expired(_) => {
+            "\nA person can store a new value, or a new date with secretctl set --expires."
+                .to_owned()
+        }
+        RunError::Variable { .. } | RunError::SameVariable { .. } => {
+            "\nUse env_prefix, or other keys.".to_owned()
+        }
         _ => String::new(),
     };
     refuse(format!("{error}{next}"))

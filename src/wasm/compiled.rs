@@ -50,11 +50,17 @@ impl BuiltIn {
     pub(crate) fn identity(&self) -> Identity {
         let digest = Sha256::digest(self.wasm);
         let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Identity { name: self.name.to_owned(), sha256 }
+        Identity {
+            name: self.name.to_owned(),
+            sha256,
+        }
     }
 }
 
-#[expect(unsafe_code, reason = "compiled code cannot be checked when it is loaded")]
+#[expect(
+    unsafe_code,
+    reason = "compiled code cannot be checked when it is loaded"
+)]
 fn deserialize(engine: &Engine, compiled: &'static [u8]) -> wasmtime::Result<Component> {
     // SAFETY: `compiled` is the unchanged output of `Engine::precompile_component` in build.rs: `BuiltIn` values exist only in this
     // file, and theirs is embedded in the executable. Settings or a version that differ are found by wasmtime and are an error.

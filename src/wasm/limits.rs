@@ -80,7 +80,10 @@ pub(crate) struct Call<'a> {
 impl Ticker {
     /// Starts the clock of `engine`. Its thread ends with the ticker.
     pub(crate) fn start(engine: &Engine) -> Result<Self, ModuleError> {
-        let shared = Arc::new(Shared { calls: Mutex::new(0), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            calls: Mutex::new(0),
+            changed: Condvar::new(),
+        });
         let (watched, engine) = (Arc::downgrade(&shared), engine.clone());
         thread::Builder::new()
             .name("epoch".to_owned())
@@ -93,7 +96,9 @@ impl Ticker {
     pub(crate) fn call(&self) -> Call<'_> {
         *self.shared.calls() += 1;
         self.shared.changed.notify_one();
-        Call { shared: &self.shared }
+        Call {
+            shared: &self.shared,
+        }
     }
 }
 

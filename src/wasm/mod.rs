@@ -28,7 +28,9 @@ pub struct ModuleError {
 
 impl ModuleError {
     fn host(error: impl fmt::Display) -> Self {
-        Self { fact: format!("the Wasm host failed: {error}") }
+        Self {
+            fact: format!("the Wasm host failed: {error}"),
+        }
     }
 
     fn trap(error: &wasmtime::Error) -> Self {
@@ -67,8 +69,10 @@ impl Host {
         let config = config::engine_config().map_err(ModuleError::host)?;
         let engine = Engine::new(&config).map_err(ModuleError::host)?;
         let ticker = std::sync::Arc::new(Ticker::start(&engine)?);
-        let policy = PolicyModule::new(Loaded::built_in(&engine, &DEFAULT_POLICY)?, ticker.clone())?;
-        let sanitizer = SanitizerModule::new(Loaded::built_in(&engine, &DEFAULT_SANITIZER)?, ticker)?;
+        let policy =
+            PolicyModule::new(Loaded::built_in(&engine, &DEFAULT_POLICY)?, ticker.clone())?;
+        let sanitizer =
+            SanitizerModule::new(Loaded::built_in(&engine, &DEFAULT_SANITIZER)?, ticker)?;
         Ok(Self { policy, sanitizer })
     }
 
@@ -106,9 +110,19 @@ impl Loaded {
     }
 
     /// Links a component against nothing: an import of any kind is an error.
-    fn link(engine: &Engine, identity: Identity, component: &Component) -> Result<Self, ModuleError> {
+    fn link(
+        engine: &Engine,
+        identity: Identity,
+        component: &Component,
+    ) -> Result<Self, ModuleError> {
         let linker = Linker::new(engine);
-        let instance = linker.instantiate_pre(component).map_err(ModuleError::host)?;
-        Ok(Self { engine: engine.clone(), identity, instance })
+        let instance = linker
+            .instantiate_pre(component)
+            .map_err(ModuleError::host)?;
+        Ok(Self {
+            engine: engine.clone(),
+            identity,
+            instance,
+        })
     }
 }

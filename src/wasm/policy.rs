@@ -12,7 +12,8 @@ use super::limits::{self, Guest, Limits, Ticker};
 use super::{Identity, Loaded, ModuleError};
 use crate::name::SecretName;
 use crate::policy::{
-    Command, Decision, Denial, Grant, Key, Moment, Network, Program, Purpose, Question, Request, Workdir,
+    Command, Decision, Denial, Grant, Key, Moment, Network, Program, Purpose, Question, Request,
+    Workdir,
 };
 
 wasmtime::component::bindgen!({
@@ -21,7 +22,11 @@ wasmtime::component::bindgen!({
 });
 
 /// A decision takes some 10 µs; a module with much to look up may take a thousand times that.
-const LIMITS: Limits = Limits { fuel: 200_000_000, deadline_epochs: 50, memory_bytes: 64 * 1024 * 1024 };
+const LIMITS: Limits = Limits {
+    fuel: 200_000_000,
+    deadline_epochs: 50,
+    memory_bytes: 64 * 1024 * 1024,
+};
 /// Longest text in an answer, in bytes: it is shown to agents and stands in the audit log.
 const TEXT_MAX_BYTES: usize = 4096;
 
@@ -35,7 +40,11 @@ pub struct PolicyModule {
 impl PolicyModule {
     pub(super) fn new(loaded: Loaded, ticker: Arc<Ticker>) -> Result<Self, ModuleError> {
         let exports = PolicyPre::new(loaded.instance.clone()).map_err(ModuleError::host)?;
-        Ok(Self { loaded, exports, ticker })
+        Ok(Self {
+            loaded,
+            exports,
+            ticker,
+        })
     }
 
     /// What this module is, for audit records.
@@ -51,11 +60,25 @@ impl PolicyModule {
         let trap = |error: wasmtime::Error| ModuleError::trap(&error);
         let instance = self.exports.instantiate(&mut store).map_err(trap)?;
         let guest = instance.secretctl_guard_decisions();
-        if let Some(problem) = guest.call_configure(&mut store, document).map_err(trap)?.first() {
-            let place = if problem.path.is_empty() { "its document" } else { &problem.path };
-            return Err(ModuleError::answer(format!("it refused {}: {}", text(place)?, text(&problem.message)?)));
+        if let Some(problem) = guest
+            .call_configure(&mut store, document)
+            .map_err(trap)?
+            .first()
+        {
+            let place = if problem.path.is_empty() {
+                "its document"
+            } else {
+                &problem.path
+            };
+            return Err(ModuleError::answer(format!(
+                "it refused {}: {}",
+                text(place)?,
+                text(&problem.message)?
+            )));
         }
-        let decision = guest.call_decide(&mut store, &lower(request)).map_err(trap)?;
+        let decision = guest
+            .call_decide(&mut store, &lower(request))
+            .map_err(trap)?;
         Ok(match decision {
             guest::Decision::Allow(grant) => Decision::Allow(lift_grant(grant, request)?),
             guest::Decision::Ask(question) => Decision::Ask(Question {
@@ -73,11 +96,14 @@ impl PolicyModule {
 
 /// Takes a grant, if it is about nothing but what was asked for.
 fn lift_grant(grant: guest::Grant, request: &Request) -> Result<Grant, ModuleError> {
-    let requested: std::collections::HashSet<&str> = request.keys.iter().map(|key| key.name.as_str()).collect();
+    let requested: std::collections::HashSet<&str> =
+        request.keys.iter().map(|key| key.name.as_str()).collect();
     let keys = (grant.keys.into_iter())
         .map(|key| match key.parse::<SecretName>() {
             Ok(name) if requested.contains(name.as_str()) => Ok(name),
-            _ => Err(ModuleError::answer("it granted a key that was not asked for")),
+            _ => Err(ModuleError::answer(
+                "it granted a key that was not asked for",
+            )),
         })
         .collect::<Result<_, _>>()?;
     Ok(Grant {
@@ -100,13 +126,32 @@ fn lift_grant(grant: guest::Grant, request: &Request) -> Result<Grant, ModuleErr
 /// Takes a text of a guest: bounded, and one that cannot play tricks with a terminal.
 fn text(text: &str) -> Result<String, ModuleError> {
     if text.len() > TEXT_MAX_BYTES {
-        return Err(ModuleError::answer(format!("it answered a text of more than {TEXT_MAX_BYTES} bytes")));
+        return Err(ModuleError::answer(format!(
+            "it answered a text of more than {TEXT_MAX_BYTES} bytes"
+        )));
     }
-    Ok(text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect())
+    Ok(text
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect())
 }
 
 fn lower(request: &Request) -> guest::Request {
-    let Request { purpose, agent, keys, command, directory, timeout, time } = request;
+    let Request {
+        purpose,
+        agent,
+        keys,
+        command,
+        directory,
+        timeout,
+        time,
+    } = request;
     guest::Request {
         purpose: match purpose {
             Purpose::Reference => guest::Purpose::Reference,
@@ -124,20 +169,34 @@ fn lower(request: &Request) -> guest::Request {
 
 fn lower_key(key: &Key) -> guest::Key {
     let tags = key.tags.iter().map(|tag| tag.as_str().to_owned()).collect();
-    guest::Key { name: key.name.as_str().to_owned(), named: key.named, tags }
+    guest::Key {
+        name: key.name.as_str().to_owned(),
+        named: key.named,
+        tags,
+    }
 }
 
 fn lower_command(command: &Command) -> guest::Command {
-    let Program { requested, path, aliases } = &command.program;
+    let Program {
+        requested,
+        path,
+        aliases,
+    } = &command.program;
     let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
     let program = guest::Program {
         requested: requested.clone(),
         path: path.as_ref().map(text),
         aliases: aliases.iter().map(text).collect(),
     };
-    guest::Command { program, arguments: command.arguments.clone() }
+    guest::Command {
+        program,
+        arguments: command.arguments.clone(),
+    }
 }
 
 fn lower_moment(moment: Moment) -> guest::Moment {
-    guest::Moment { unix_seconds: moment.unix_seconds, utc_offset_minutes: moment.utc_offset_minutes }
+    guest::Moment {
+        unix_seconds: moment.unix_seconds,
+        utc_offset_minutes: moment.utc_offset_minutes,
+    }
 }

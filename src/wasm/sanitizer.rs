@@ -36,7 +36,11 @@ pub struct SanitizerModule {
 impl SanitizerModule {
     pub(super) fn new(loaded: Loaded, ticker: Arc<Ticker>) -> Result<Self, ModuleError> {
         let exports = SanitizerPre::new(loaded.instance.clone()).map_err(ModuleError::host)?;
-        Ok(Self { loaded, exports, ticker })
+        Ok(Self {
+            loaded,
+            exports,
+            ticker,
+        })
     }
 
     /// What this module is, for audit records.
@@ -54,11 +58,19 @@ impl SanitizerModule {
         let mut store = limits::store(&self.loaded.engine, LIMITS);
         limits::arm(&mut store, LIMITS)?;
         let call = self.ticker.call();
-        let instance = self.exports.instantiate(&mut store).map_err(|error| ModuleError::trap(&error))?;
+        let instance = self
+            .exports
+            .instantiate(&mut store)
+            .map_err(|error| ModuleError::trap(&error))?;
         let mut copies: Vec<guest::Secret> = (secrets.into_iter())
-            .map(|(name, value)| guest::Secret { name: name.to_owned(), value: value.expose().to_vec() })
+            .map(|(name, value)| guest::Secret {
+                name: name.to_owned(),
+                value: value.expose().to_vec(),
+            })
             .collect();
-        let started = instance.secretctl_guard_redaction().call_start(&mut store, "null", &copies);
+        let started = instance
+            .secretctl_guard_redaction()
+            .call_start(&mut store, "null", &copies);
         copies.iter_mut().for_each(|copy| copy.value.zeroize());
         drop(call);
         let legend = match started.map_err(|error| ModuleError::trap(&error))? {
@@ -66,7 +78,12 @@ impl SanitizerModule {
             // The module's own words could repeat a secret, so they are not passed on.
             Err(_) => return Err(Withheld::because("it refused to start")),
         };
-        Ok(SanitizerRun { store, instance, legend, ticker: self.ticker.clone() })
+        Ok(SanitizerRun {
+            store,
+            instance,
+            legend,
+            ticker: self.ticker.clone(),
+        })
     }
 }
 
@@ -100,7 +117,10 @@ impl SanitizerRun {
             subject: range.subject,
             form: range.form,
         };
-        Ok(Verdict { hide: verdict.hide.into_iter().map(range).collect(), settled: verdict.settled })
+        Ok(Verdict {
+            hide: verdict.hide.into_iter().map(range).collect(),
+            settled: verdict.settled,
+        })
     }
 }
 

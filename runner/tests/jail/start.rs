@@ -6,7 +6,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use secretctl_runner::{Outcome, Cancel, Cause, FileId, Runner, Stage, StartError, Stdin, WorkingDirectory};
+use secretctl_runner::{
+    Cancel, Cause, FileId, Outcome, Runner, Stage, StartError, Stdin, WorkingDirectory,
+};
 
 use crate::support::{EXITED_0, Scratch, plan, run, sh, tests, try_run, variable};
 

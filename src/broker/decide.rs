@@ -1,0 +1,308 @@
+//! The first half of an agent's request: facts, the policy's decision, and the record of it.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use secretctl_runner::{Home, Limits};
+
+use super::RunError;
+use super::agent::{AgentDoor, RunRequest};
+use super::plan::{self, Start};
+use super::program::{self, Program, TrustedPath};
+use super::run::Job;
+use super::selection::{self, Selected};
+use super::words::Words;
+use crate::audit::{Action, Detail, Module, Outcome, Recorded};
+use crate::name::{KeyPattern, SecretName};
+use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
+use crate::time;
+use crate::vault::Entry;
+use crate::wasm::Identity;
+
+/// Shortest value that is injected for an agent, in bytes: hiding a shorter one would destroy the output and confirm guesses.
+const VALUE_MIN_BYTES: usize = 4;
+/// Longest name of an agent, in characters: it is the client's own choice.
+const AGENT_MAX_CHARACTERS: usize = 128;
+/// The runner's name for the layer that keeps a command from the network.
+const NETWORK_LAYER: &str = "network";
+
+impl AgentDoor {
+    /// Gathers the facts about a command, asks the policy, and records its yes.
+    pub(super) fn decide(
+        &self,
+        agent: &str,
+        request: &RunRequest,
+    ) -> Result<(Recorded<Grant>, Job), RunError> {
+        let broker = &self.broker;
+        let policy = broker.policy()?;
+        let words = Words::parse(&request.command, &request.arguments)?;
+        let place = self.project.place(&words.program, request.cwd.as_deref())?;
+        let path = TrustedPath::new(trusted_dirs(&policy));
+        let program = path.find(&place.program, &broker.names)?;
+        let aliases = request.env.as_deref().map(|env| (&*policy, env));
+        let names = || Ok::<_, RunError>(broker.vault().names()?);
+        let selected = selection::select(&request.keys, aliases, names)?;
+
+        let command = policy::Command {
+            program: Program::facts(place.requested.clone(), program.as_ref()),
+            arguments: words.arguments.clone(),
+        };
+        let question = Request {
+            command: Some(command),
+            directory: place.directory.clone(),
+            timeout: request.timeout,
+            ..question(Purpose::Inject, agent, self.keys(&selected)?)
+        };
+        let grant = match self.judge(&policy, &question)? {
+            Decision::Allow(grant) => grant,
+            Decision::Ask(question) => return Err(RunError::NeedsApproval(question)),
+            Decision::Deny(denial) => return Err(RunError::Denied(denial)),
+        };
+        let program = program.ok_or(RunError::ProgramNotFound(words.program))?;
+        let granted = |one: &Selected| grant.keys.contains(&one.name);
+        let selected: Vec<Selected> = selected.into_iter().filter(granted).collect();
+        self.require_usable(request, &selected)?;
+        let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
+
+        let detail = Detail {
+            rule: Some(grant.rule.clone()),
+            directory: place.directory.clone(),
+            modules: self.modules()?,
+            ..detail(agent, request)
+        };
+        let start = Start {
+            name: program
+                .path
+                .file_name()
+                .unwrap_or(program.path.as_os_str())
+                .to_owned(),
+            program: program.path,
+            file: Some(program.file),
+            arguments: words.arguments.into_iter().map(Into::into).collect(),
+            directory: self.project.working_directory(&place, grant.workdir)?,
+            home: Home::Temporary,
+            environment: plan::agent_environment(path.variable(), policy.env_pass()),
+            require: required_layers(&policy, &grant),
+            limits: Limits {
+                processes: policy.limits().processes,
+                ..Limits::default()
+            },
+        };
+        let keys = selected.iter().map(|one| one.name.clone()).collect();
+        let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());
+        let recorded = broker.record(entry, grant)?;
+        Ok((
+            recorded,
+            Job {
+                start,
+                selected,
+                variables,
+                value_min_bytes: VALUE_MIN_BYTES,
+                detail,
+            },
+        ))
+    }
+
+    /// Which of `entries` the agent may use for `purpose`. Without a usable policy file, all of them.
+    pub(super) fn visible(
+        &self,
+        agent: &str,
+        purpose: Purpose,
+        entries: Vec<Entry>,
+        named: bool,
+    ) -> Result<Vec<Entry>, RunError> {
+        let Ok(policy) = self.broker.policy() else {
+            return Ok(entries);
+        };
+        let key = |entry: &Entry| Key {
+            name: entry.name.clone(),
+            named,
+            tags: entry.metadata.tags.clone(),
+        };
+        let keys = entries.iter().map(key).collect();
+        match self.judge(&policy, &question(purpose, agent, keys))? {
+            Decision::Allow(grant) => {
+                let granted: HashSet<SecretName> = grant.keys.into_iter().collect();
+                Ok(entries
+                    .into_iter()
+                    .filter(|entry| granted.contains(&entry.name))
+                    .collect())
+            }
+            Decision::Ask(question) => Err(RunError::NeedsApproval(question)),
+            Decision::Deny(denial) => Err(RunError::Denied(denial)),
+        }
+    }
+
+    /// Records that a command was refused, and why.
+    pub(super) fn record_refusal(
+        &self,
+        agent: &str,
+        request: &RunRequest,
+        error: &RunError,
+    ) -> Result<(), RunError> {
+        let mut detail = detail(agent, request);
+        detail.reason = Some(error.to_string());
+        let outcome = match error {
+            RunError::Denied(denial) => {
+                detail.rule = Some(denial.rule.clone());
+                detail.remedy = Some(denial.remedy.clone()).filter(|remedy| !remedy.is_empty());
+                Outcome::Denied
+            }
+            RunError::NeedsApproval(question) => {
+                detail.rule = Some(question.grant.rule.clone());
+                Outcome::Denied
+            }
+            RunError::Policy(_)
+            | RunError::PolicyModule(_)
+            | RunError::Program { .. }
+            | RunError::Directory(_) => Outcome::Denied,
+            _ => Outcome::Error,
+        };
+        let keys = request.keys.iter().filter_map(KeyPattern::exact).collect();
+        self.broker
+            .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
+    }
+
+    fn judge(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
+        let module = self.broker.host()?.policy();
+        module
+            .decide(policy.guest_document(), request)
+            .map_err(RunError::PolicyModule)
+    }
+
+    /// The modules that decide, for the record.
+    fn modules(&self) -> Result<Vec<Module>, RunError> {
+        let host = self.broker.host()?;
+        let logged = |identity: &Identity| Module {
+            name: identity.name.clone(),
+            sha256: identity.sha256.clone(),
+        };
+        Ok([host.policy().identity(), host.sanitizer().identity()]
+            .map(logged)
+            .to_vec())
+    }
+
+    /// The keys of a run, as policy sees them.
+    fn keys(&self, selected: &[Selected]) -> Result<Vec<Key>, RunError> {
+        let vault = self.broker.vault();
+        let key = |one: &Selected| {
+            let tags = vault
+                .entry(&one.name)?
+                .map(|entry| entry.metadata.tags)
+                .unwrap_or_default();
+            Ok(Key {
+                name: one.name.clone(),
+                named: one.named,
+                tags,
+            })
+        };
+        selected.iter().map(key).collect()
+    }
+
+    /// Every secret is there and valid; a pattern has found something.
+    fn require_usable(&self, request: &RunRequest, selected: &[Selected]) -> Result<(), RunError> {
+        if selected.is_empty() {
+            let patterns: Vec<_> = request.keys.iter().map(KeyPattern::as_str).collect();
+            return Err(RunError::SecretNotFound(patterns.join(", ")));
+        }
+        let vault = self.broker.vault();
+        for Selected { name, asked, .. } in selected {
+            let missing = || RunError::SecretNotFound(asked.clone());
+            let entry = vault.entry(name)?.ok_or_else(missing)?;
+            if entry.is_expired(time::now()) {
+                return Err(RunError::Expired(name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A request without a command.
+fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request {
+    let now = time::now();
+    Request {
+        purpose,
+        agent: label(agent),
+        keys,
+        command: None,
+        directory: None,
+        timeout: None,
+        time: Moment {
+            unix_seconds: now.unsigned_abs(),
+            utc_offset_minutes: time::utc_offset_minutes(now),
+        },
+    }
+}
+
+fn detail(agent: &str, request: &RunRequest) -> Detail {
+    Detail {
+        argv: std::iter::once(&request.command)
+            .chain(&request.arguments)
+            .cloned()
+            .collect(),
+        agent: Some(label(agent)),
+        environment: request.env.clone(),
+        directory: request.cwd.clone(),
+        ..Detail::default()
+    }
+}
+
+/// What the policy file requires, and what the grant is worth nothing without.
+fn required_layers(policy: &Policy, grant: &Grant) -> Vec<String> {
+    let network = (grant.network == Network::None).then(|| NETWORK_LAYER.to_owned());
+    policy
+        .required_layers()
+        .iter()
+        .cloned()
+        .chain(network)
+        .collect()
+}
+
+/// The directories that the policy file trusts beside the system's: those that exist of what it names.
+fn trusted_dirs(policy: &Policy) -> Vec<PathBuf> {
+    policy
+        .trusted_dirs()
+        .iter()
+        .flat_map(|dir| program::expand_dir(dir))
+        .collect()
+}
+
+/// An agent's name as it can stand in a log and in a policy.
+pub(super) fn label(agent: &str) -> String {
+    agent
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(AGENT_MAX_CHARACTERS)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_name_cannot_break_a_line() {
+        assert_eq!(label("claude\n-code\u{1b}[0m"), "claude-code[0m");
+        assert_eq!(label(&"x".repeat(1000)).len(), AGENT_MAX_CHARACTERS);
+    }
+
+    #[test]
+    fn a_grant_without_a_network_requires_the_layer() {
+        let file = "version: 1\nrunner: { require: [kill] }\n";
+        let policy = Policy::parse(file.as_bytes()).expect("a policy");
+        let grant = |network| Grant {
+            keys: Vec::new(),
+            timeout: std::time::Duration::ZERO,
+            output_bytes: 0,
+            network,
+            workdir: policy::Workdir::Temporary,
+            expand_arguments: true,
+            rule: String::new(),
+        };
+        assert_eq!(required_layers(&policy, &grant(Network::Allow)), ["kill"]);
+        assert_eq!(
+            required_layers(&policy, &grant(Network::None)),
+            ["kill", "network"]
+        );
+    }
+}

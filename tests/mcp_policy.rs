@@ -236,6 +236,42 @@ async fn a_hidden_key_is_answered_as_one_that_does_not_exist() {
 }
 
 #[tokio::test]
+async fn every_look_at_a_secret_is_recorded_and_so_is_a_refused_one() {
+    let sandbox = vault(
+        "version: 1\npolicies:\n  - {name: all, agent_id: '*', allowed_keys: ['**'], capabilities: [reference_only]}\n",
+    );
+    let agent = Agent::without_project(&sandbox).await;
+    agent.call("secret_list", json!({})).await.value();
+    let key = || json!({ "key": "KEY" });
+    agent.call("secret_exists", key()).await.value();
+    let refusal = agent.call("secret_get_masked", key()).await.refusal();
+    assert!(refusal.contains("masked_return"), "{refusal}");
+    agent.stop().await;
+
+    let records = sandbox.secretctl(["audit", "export"]).answer().json();
+    let seen: Vec<_> = (records.as_array().expect("a list").iter())
+        .filter(|record| record["source"] == "mcp")
+        .map(|record| {
+            (
+                record["action"].clone(),
+                record["result"].clone(),
+                record["keys"].clone(),
+            )
+        })
+        .collect();
+    let look = |action: &str, result: &str, keys| (json!(action), json!(result), keys);
+    assert_eq!(
+        seen,
+        [
+            look("vault.unlock", "success", json!([])),
+            look("secret.list", "success", json!([])),
+            look("secret.exists", "success", json!(["KEY"])),
+            look("secret.get_masked", "denied", json!(["KEY"])),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_agent_has_the_name_that_its_server_was_given() {
     let sandbox = vault(POLICIES);
     let named = async |name: &str| {

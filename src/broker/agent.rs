@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secretctl_runner::{Cancel, Enforcement, Stdin};
 
-use super::decide::label;
+use super::decide::{label, refusal};
 use super::project::Project;
 use super::run::{Ended, Output};
 use super::{Broker, RunError};
@@ -171,8 +171,8 @@ impl AgentDoor {
                 && expiring_within.is_none_or(|within| expires_within(entry, within))
         };
         let entries = entries.into_iter().filter(wanted).collect();
-        let visible = self.visible(agent, Purpose::Reference, entries, false)?;
-        self.note(agent, Action::SecretList, Vec::new())?;
+        let visible = self.visible(agent, Purpose::Reference, entries, false);
+        let visible = self.recorded(agent, Action::SecretList, Vec::new(), visible)?;
         Ok(visible.into_iter().map(Listed::from).collect())
     }
 
@@ -189,24 +189,21 @@ impl AgentDoor {
                     .collect()
             }
         };
-        let visible = self.visible(agent, Purpose::Reference, entries, exact.is_some())?;
-        self.note(agent, Action::SecretExists, exact.into_iter().collect())?;
+        let visible = self.visible(agent, Purpose::Reference, entries, exact.is_some());
+        let keys = exact.into_iter().collect();
+        let visible = self.recorded(agent, Action::SecretExists, keys, visible)?;
         Ok(visible.into_iter().map(Listed::from).collect())
     }
 
     /// A secret with its value masked.
     pub fn masked(&self, agent: &str, name: &SecretName) -> Result<Masked, RunError> {
         let entry = self.broker.vault().entry(name)?;
-        let visible = self.visible(agent, Purpose::Masked, entry.into_iter().collect(), true)?;
-        let Some(entry) = visible.into_iter().next() else {
-            return Err(RunError::SecretNotFound(name.to_string()));
-        };
-        self.note(agent, Action::SecretGetMasked, vec![name.clone()])?;
-        let fields = self
-            .broker
-            .vault()
-            .reveal(name)?
-            .ok_or_else(|| RunError::SecretNotFound(name.to_string()))?;
+        let not_found = || RunError::SecretNotFound(name.to_string());
+        let entry = self
+            .visible(agent, Purpose::Masked, entry.into_iter().collect(), true)
+            .and_then(|visible| visible.into_iter().next().ok_or_else(not_found));
+        let entry = self.recorded(agent, Action::SecretGetMasked, vec![name.clone()], entry)?;
+        let fields = self.broker.vault().reveal(name)?.ok_or_else(not_found)?;
         let value = fields
             .iter()
             .next()
@@ -215,16 +212,6 @@ impl AgentDoor {
             value,
             listed: entry.into(),
         })
-    }
-
-    /// Records a look at secrets.
-    fn note(&self, agent: &str, action: Action, keys: Vec<SecretName>) -> Result<(), RunError> {
-        let detail = Detail {
-            agent: Some(label(agent)),
-            ..Detail::default()
-        };
-        self.broker
-            .note(self.broker.entry(action, Outcome::Success, keys, detail))
     }
 
     /// Runs a command with secrets in its environment and hides them in its output.
@@ -266,6 +253,27 @@ impl AgentDoor {
             redactions: finished.redactions,
             enforcement: finished.enforcement,
         })
+    }
+
+    /// Records a look at secrets, or that it was refused, before anything is answered.
+    fn recorded<T>(
+        &self,
+        agent: &str,
+        action: Action,
+        keys: Vec<SecretName>,
+        found: Result<T, RunError>,
+    ) -> Result<T, RunError> {
+        let mut detail = Detail {
+            agent: Some(label(agent)),
+            ..Detail::default()
+        };
+        let outcome = match &found {
+            Ok(_) => Outcome::Success,
+            Err(error) => refusal(error, &mut detail),
+        };
+        self.broker
+            .note(self.broker.entry(action, outcome, keys, detail))?;
+        found
     }
 }
 

@@ -141,23 +141,7 @@ impl AgentDoor {
         error: &RunError,
     ) -> Result<(), RunError> {
         let mut detail = detail(agent, request);
-        detail.reason = Some(error.to_string());
-        let outcome = match error {
-            RunError::Denied(denial) => {
-                detail.rule = Some(denial.rule.clone());
-                detail.remedy = Some(denial.remedy.clone()).filter(|remedy| !remedy.is_empty());
-                Outcome::Denied
-            }
-            RunError::NeedsApproval(question) => {
-                detail.rule = Some(question.grant.rule.clone());
-                Outcome::Denied
-            }
-            RunError::Policy(_)
-            | RunError::PolicyModule(_)
-            | RunError::Program { .. }
-            | RunError::Directory(_) => Outcome::Denied,
-            _ => Outcome::Error,
-        };
+        let outcome = refusal(error, &mut detail);
         let keys = request.keys.iter().filter_map(KeyPattern::exact).collect();
         self.broker
             .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
@@ -214,6 +198,27 @@ impl AgentDoor {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds to a record why something was refused or failed.
+pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
+    detail.reason = Some(error.to_string());
+    match error {
+        RunError::Denied(denial) => {
+            detail.rule = Some(denial.rule.clone());
+            detail.remedy = Some(denial.remedy.clone()).filter(|remedy| !remedy.is_empty());
+            Outcome::Denied
+        }
+        RunError::NeedsApproval(question) => {
+            detail.rule = Some(question.grant.rule.clone());
+            Outcome::Denied
+        }
+        RunError::Policy(_)
+        | RunError::PolicyModule(_)
+        | RunError::Program { .. }
+        | RunError::Directory(_) => Outcome::Denied,
+        _ => Outcome::Error,
     }
 }
 

@@ -75,6 +75,26 @@ impl Automaton {
         }
     }
 
+    /// The state after one more byte of the text that a secret begins with, if one long enough for encoded forms does.
+    pub(crate) fn descend(&self, state: State, byte: u8) -> Option<State> {
+        if !self.node(state).grows {
+            return None;
+        }
+        Some(self.child(state, byte)).filter(|&child| child != ROOT)
+    }
+
+    /// Whether a secret long enough for encoded forms goes on behind the whole text of `state`.
+    pub(crate) fn grows(&self, state: State) -> bool {
+        self.node(state).grows
+    }
+
+    /// The longest secret there is.
+    pub(crate) fn longest_hit(&self) -> Hit {
+        let longest = (0_u32..).zip(&self.lens).max_by_key(|&(_, len)| len);
+        let (subject, &len) = longest.unwrap_or((0, &0));
+        Hit { subject, len }
+    }
+
     /// The longest secret that the text of `state` ends with.
     #[inline]
     pub(crate) fn hit(&self, state: State) -> Option<Hit> {

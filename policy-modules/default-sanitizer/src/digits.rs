@@ -1,11 +1,16 @@
 //! Views of text written in digits of a fixed number of bits: base64 (RFC 4648, both alphabets, also mixed) and hex.
 //!
-//! Digits stand in groups (base64: 4 digits for 3 bytes; hex: 2 for 1), and a group may begin at any offset. So there is
-//! a lane for each alignment, counted from the start of the stream. A digit at `phase` of its group and the one behind it
+//! Digits stand in groups (base64: 4 digits for 3 bytes; hex: 2 for 1), and a group may begin at any digit. So there is
+//! a lane for each alignment, counted from the start of the run. A digit at `phase` of its group and the one behind it
 //! hold one whole byte, except at the last phase; that makes a lane's bytes known as soon as their last digit is, and
 //! independent of where the run of digits began or ends.
+//!
+//! Encoders break long lines, so a line break between two digits does not end a run. In front of one, a secret counts from
+//! its first whole byte on: else a word at the end of a line would often be held back for the few bits in its last letter.
 
 #![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State};
 use crate::engine::{Found, form};
@@ -15,6 +20,32 @@ const NONE: u8 = 0xFF;
 
 /// Lanes of base64, the more demanding of the two.
 const LANES_MAX: usize = 4;
+
+/// White space behind a line break that may be the indentation of the next line; the bound keeps what is held back bounded.
+pub(crate) const INDENT_MAX_BYTES: usize = 32;
+
+/// What stands between the last digit and here.
+#[derive(Clone, Copy, PartialEq)]
+enum Gap {
+    None,
+    CarriageReturn,
+    /// A line break, with this much white space behind it.
+    LineBreak(usize),
+}
+
+impl Gap {
+    /// The gap with one more byte, if it is one.
+    fn grow(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::None, b'\r') => Some(Self::CarriageReturn),
+            (Self::None | Self::CarriageReturn, b'\n') => Some(Self::LineBreak(0)),
+            (Self::LineBreak(blank), b' ' | b'\t' | b'\r' | b'\n') if blank < INDENT_MAX_BYTES => {
+                Some(Self::LineBreak(blank + 1))
+            }
+            _ => None,
+        }
+    }
+}
 
 /// A way to write bytes in digits.
 struct Radix {
@@ -43,8 +74,21 @@ static HEX: Radix = Radix {
 pub(crate) struct Digits {
     radix: &'static Radix,
     lanes: [State; LANES_MAX],
-    /// Value of the byte before, `NONE` outside of a run.
+    /// Value of the last digit of the run, `NONE` outside of one.
     last: u8,
+    gap: Gap,
+    /// Digits of the run so far.
+    count: u64,
+    /// Where the digits of the live partial match are in the stream, in order. Never empty within a run.
+    lines: VecDeque<Line>,
+}
+
+/// Digits that follow each other in the stream, up to the next line.
+struct Line {
+    /// Number of the first digit in the run.
+    digit: u64,
+    /// Its offset in the stream.
+    start: u64,
 }
 
 impl Digits {
@@ -61,6 +105,9 @@ impl Digits {
             radix,
             lanes: [ROOT; LANES_MAX],
             last: NONE,
+            gap: Gap::None,
+            count: 0,
+            lines: VecDeque::new(),
         }
     }
 
@@ -74,21 +121,59 @@ impl Digits {
     #[inline]
     pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {
         let digit = self.radix.values[usize::from(byte)];
-        let last = std::mem::replace(&mut self.last, digit);
         if digit == NONE {
-            self.lanes = [ROOT; LANES_MAX];
-        } else if last != NONE {
+            if self.last != NONE {
+                match self.gap.grow(byte) {
+                    Some(gap) => self.gap = gap,
+                    None => self.wake(),
+                }
+            }
+            return;
+        }
+        if self.gap != Gap::None && self.last != NONE {
+            self.end_gap(automaton, at);
+        }
+        let last = std::mem::replace(&mut self.last, digit);
+        if last == NONE {
+            self.gap = Gap::None;
+            self.count = 0;
+            self.lines.clear();
+            self.lines.push_back(Line {
+                digit: 0,
+                start: at,
+            });
+        }
+        self.count += 1;
+        if last != NONE {
             let pair = u32::from(last) << self.radix.bits | u32::from(digit);
-            self.pair(automaton, at - 1, pair, found);
+            self.pair(automaton, at + 1, pair, found);
         }
     }
 
-    /// Takes two digits in a row, the first of them at offset `at`.
+    /// Goes on with a digit at offset `at`, behind a gap.
+    fn end_gap(&mut self, automaton: &Automaton, at: u64) {
+        if self.gap == Gap::CarriageReturn {
+            self.wake();
+            return;
+        }
+        self.gap = Gap::None;
+        let first = self.first_live(|state| automaton.depth(state));
+        while self.lines.get(1).is_some_and(|line| line.digit <= first) {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line {
+            digit: self.count,
+            start: at,
+        });
+    }
+
+    /// Takes the last two digits, which end at offset `end`.
     #[inline]
-    fn pair(&mut self, automaton: &Automaton, at: u64, pair: u32, found: &mut Found) {
+    fn pair(&mut self, automaton: &Automaton, end: u64, pair: u32, found: &mut Found) {
         let radix = self.radix;
+        let first = self.count - 2;
         for lane in 0..radix.digits {
-            let phase = radix.phase(at, lane);
+            let phase = radix.phase(first, lane);
             if phase + 1 == radix.digits {
                 continue;
             }
@@ -96,43 +181,95 @@ impl Digits {
             let state = &mut self.lanes[lane as usize];
             *state = automaton.next(*state, byte);
             if let Some(hit) = automaton.hit(*state) {
-                let start = radix.back(at, phase, hit.len - 1);
-                found.encoded(hit, start, at + 2, radix.form);
+                let start = self.start(radix.back(first, phase, hit.len - 1));
+                found.encoded(hit, start, end, radix.form);
             }
         }
     }
 
-    /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far.
-    pub(crate) fn live(&self, automaton: &Automaton, end: u64) -> Option<u64> {
+    /// Where in the stream a secret begins whose first bits are in digit number `digit`.
+    fn start(&self, digit: u64) -> u64 {
+        // The digit may stand alone in front of a line break.
+        let next_line = self.lines.partition_point(|line| line.digit <= digit);
+        match self.lines.get(next_line) {
+            Some(line) if line.digit == digit + 1 => line.start,
+            _ => self.offset(digit),
+        }
+    }
+
+    /// Where in the stream digit number `digit` is.
+    fn offset(&self, digit: u64) -> u64 {
+        let next_line = self.lines.partition_point(|line| line.digit <= digit);
+        let line = &self.lines[next_line - 1];
+        line.start + digit - line.digit
+    }
+
+    /// Where the earliest secret starts that may go on behind what was taken so far.
+    pub(crate) fn live(&self, automaton: &Automaton) -> Option<u64> {
+        let whole = matches!(self.gap, Gap::LineBreak(_));
+        self.live_digit(automaton, whole)
+            .map(|digit| self.start(digit))
+    }
+
+    /// Where what was taken so far may be needed from, also for a secret that only starts behind the line break at the end.
+    pub(crate) fn needed(&self, automaton: &Automaton) -> Option<u64> {
+        self.live_digit(automaton, false)
+            .map(|digit| self.offset(digit))
+    }
+
+    /// Number of the digit that the earliest live partial match begins with; with `whole`, of one with a whole byte.
+    fn live_digit(&self, automaton: &Automaton, whole: bool) -> Option<u64> {
         if self.last == NONE {
             return None;
         }
-        let at = end - 1;
         (0..self.radix.digits)
-            .filter_map(|lane| self.live_lane(automaton, at, lane))
+            .filter_map(|lane| self.live_lane(automaton, lane, whole))
             .min()
     }
 
-    /// The last digit, at offset `at`, holds the upper bits of a byte, except at the last phase.
-    fn live_lane(&self, automaton: &Automaton, at: u64, lane: u64) -> Option<u64> {
+    /// Like `live_digit`, for one lane. The last digit holds the upper bits of a byte,
+    /// except at the last phase.
+    fn live_lane(&self, automaton: &Automaton, lane: u64, whole: bool) -> Option<u64> {
         let radix = self.radix;
-        let phase = radix.phase(at, lane);
+        let last = self.count - 1;
+        let phase = radix.phase(last, lane);
         let state = self.lanes[lane as usize];
         let known = radix.bits - radix.before(phase);
         if known == 0 {
             let depth = automaton.live_encoded(state).checked_sub(1)?;
-            return Some(radix.back(at - 1, phase - 1, depth));
+            return Some(radix.back(last - 1, phase - 1, depth));
         }
-        let bits = self.last & (0xFF >> (8 - known));
-        let depth = automaton.live_bits(state, known, bits)?;
-        Some(radix.back(at, phase, depth))
+        let upper = self.last & (0xFF >> (8 - known));
+        let depth = automaton.live_bits(state, known, upper)?;
+        (!whole || depth > 0).then(|| radix.back(last, phase, depth))
+    }
+
+    /// Number of the digit that no match which goes on begins in front of, for matches of `depth` whole bytes in each lane.
+    fn first_live(&self, depth: impl Fn(State) -> u32) -> u64 {
+        let radix = self.radix;
+        let last = self.count - 1;
+        let lane = |lane: u64| {
+            let phase = radix.phase(last, lane);
+            let depth = depth(self.lanes[lane as usize]);
+            match (phase + 1 == radix.digits, depth.checked_sub(1)) {
+                (true, None) => last,
+                (true, Some(depth)) => radix.back(last - 1, phase - 1, depth),
+                (false, _) => radix.back(last, phase, depth),
+            }
+        };
+        (0..radix.digits).map(lane).min().unwrap_or(last)
+    }
+
+    /// Whether `byte` is a digit of any of these views.
+    pub(crate) fn is_digit(byte: u8) -> bool {
+        BASE64.values[usize::from(byte)] != NONE
     }
 }
 
 impl Radix {
-    /// Place in its group of the digit at offset `at`.
-    fn phase(&self, at: u64, lane: u64) -> u64 {
-        (at + lane) % self.digits
+    /// Place in its group of digit number `digit`.
+    fn phase(&self, digit: u64, lane: u64) -> u64 {
+        (digit + lane) % self.digits
     }
 
     /// Bits of the digit at `phase` that belong to the byte before.
@@ -140,8 +277,8 @@ impl Radix {
         phase as u32 * (8 - self.bits)
     }
 
-    /// Offset of the first digit of the byte that lies `bytes` before the one whose first digit is at `at`.
-    fn back(&self, at: u64, phase: u64, bytes: u32) -> u64 {
+    /// Number of the first digit of the byte that lies `bytes` before the one whose first digit is number `digit`.
+    fn back(&self, digit: u64, phase: u64, bytes: u32) -> u64 {
         let in_group = self.digits - 1;
         let bytes = u64::from(bytes);
         // Every group that is left costs one digit more than bytes.
@@ -150,7 +287,7 @@ impl Radix {
         } else {
             0
         };
-        at - bytes - groups
+        digit - bytes - groups
     }
 }
 

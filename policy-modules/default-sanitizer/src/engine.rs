@@ -190,13 +190,12 @@ impl Stream {
         let base = self.end;
         let mut at = 0;
         let mut woken = None;
-        // The next lead that was not looked at yet.
-        let mut lead = self.next_lead(chunk, 0);
+        let mut marks = Marks::default();
         while at < chunk.len() {
             if let Some(sieve) = &search.sieve
                 && let Some(from) = self.drowsy(&search.automaton, base, woken)
             {
-                at = self.skip(sieve, chunk, base, from, &mut lead);
+                at = self.skip(sieve, chunk, from, &mut marks);
                 found.looked_at = found.looked_at.max(self.end);
                 self.wake(base + at as u64);
                 woken = Some(at);
@@ -212,56 +211,63 @@ impl Stream {
     /// Where in the chunk the sieve can take over: no match that it would not find again starts in front of it. It has to be
     /// behind where the views were `woken` last, and not far back, or time would not be linear.
     fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
-        let live = self.live(automaton);
-        let near = self.end - live <= AWAKE_MIN_BYTES as u64;
+        let needed = self.needed(automaton);
+        let near = self.end - needed <= AWAKE_MIN_BYTES as u64;
         if !near || !self.escapes.iter().all(|view| view.is_plain(automaton)) {
             return None;
         }
-        let from = live.checked_sub(base)? as usize;
+        let from = needed.checked_sub(base)? as usize;
         woken.is_none_or(|woken| from > woken).then_some(from)
     }
 
     /// Where in the chunk, from `from` on, the views have to look again.
-    fn skip(
-        &mut self,
-        sieve: &Sieve,
-        chunk: &[u8],
-        base: u64,
-        from: usize,
-        lead: &mut usize,
-    ) -> usize {
+    fn skip(&self, sieve: &Sieve, chunk: &[u8], from: usize, marks: &mut Marks) -> usize {
         let windows = (chunk.len() + 1).saturating_sub(sieve.window());
         let mut at = from;
+        self.advance(sieve, chunk, from, marks);
         loop {
-            if *lead < from {
-                *lead = self.next_lead(chunk, from);
-            }
-            let (stop, is_start) = sieve.scan(chunk, at, windows.min(*lead));
-            if is_start || *lead == chunk.len() {
-                // The first digit of base64 may hold bits of what is in front of the secret, too.
-                return stop.saturating_sub(1).max(from);
-            }
-            let dismissed = self
-                .escapes
-                .iter_mut()
-                .all(|view| view.dismiss(sieve, chunk, *lead, base));
+            let mark = marks.lead.min(marks.line);
+            let (stop, is_start) = sieve.scan(chunk, at, windows.min(mark));
+            let dismissed = !is_start
+                && mark < marks.line
+                && self
+                    .escapes
+                    .iter()
+                    .all(|view| view.dismiss(sieve, chunk, mark));
             if !dismissed {
-                let first = (*lead + 1).saturating_sub(sieve.window());
-                return stop.saturating_sub(1).min(first).max(from);
+                // The first digit of base64 may hold bits of what is in front of the secret, too.
+                return marks
+                    .first(sieve.window())
+                    .min(stop.saturating_sub(1))
+                    .max(from);
             }
             at = stop;
-            *lead = self.next_lead(chunk, *lead + 1);
+            self.advance(sieve, chunk, mark + 1, marks);
         }
     }
 
-    fn next_lead(&self, chunk: &[u8], from: usize) -> usize {
-        let rest = &chunk[from..];
-        let next = match *self.leads {
-            [a, b, c] => memchr::memchr3(a, b, c, rest),
-            [a, b] => memchr::memchr2(a, b, rest),
-            _ => None,
-        };
-        next.map_or(chunk.len(), |index| from + index)
+    /// Moves the marks that are in front of `from` to the next ones.
+    fn advance(&self, sieve: &Sieve, chunk: &[u8], from: usize, marks: &mut Marks) {
+        let rest = chunk.get(from..).unwrap_or(&[]);
+        if marks.lead < from || !marks.started {
+            let next = match *self.leads {
+                [a, b, c] => memchr::memchr3(a, b, c, rest),
+                [a, b] => memchr::memchr2(a, b, rest),
+                _ => None,
+            };
+            marks.lead = next.map_or(chunk.len(), |index| from + index);
+        }
+        if marks.line < from || !marks.started {
+            let next = if self.digits.is_empty() {
+                None
+            } else {
+                memchr::memchr_iter(b'\n', rest)
+                    .map(|index| from + index)
+                    .find(|&index| !sieve.dismiss_break(chunk, index))
+            };
+            marks.line = next.unwrap_or(chunk.len());
+        }
+        marks.started = true;
     }
 
     /// Starts all views afresh with the byte at offset `at`.
@@ -300,16 +306,44 @@ impl Stream {
 
     /// Offset in front of which no later match of any view starts.
     fn live(&self, automaton: &Automaton) -> u64 {
+        let digits = self.digits.iter().filter_map(|view| view.live(automaton));
+        digits.fold(self.live_text(automaton), u64::min)
+    }
+
+    /// Offset in front of which no byte is needed to find later matches.
+    fn needed(&self, automaton: &Automaton) -> u64 {
+        let digits = self.digits.iter().filter_map(|view| view.needed(automaton));
+        digits.fold(self.live_text(automaton), u64::min)
+    }
+
+    /// Like `live`, for what is not written in digits.
+    fn live_text(&self, automaton: &Automaton) -> u64 {
         let raw = self.end - u64::from(automaton.live(self.raw));
-        let digits = self
-            .digits
-            .iter()
-            .filter_map(|view| view.live(automaton, self.end));
         let escapes = self
             .escapes
             .iter()
-            .filter_map(|view| view.live(automaton, self.end));
-        digits.chain(escapes).fold(raw, u64::min)
+            .map(|view| view.live(automaton, self.end));
+        escapes.fold(raw, u64::min)
+    }
+}
+
+/// Where in a chunk the sieve does not see what begins: the next of each that was not looked at yet.
+#[derive(Default)]
+struct Marks {
+    started: bool,
+    /// The lead of an escape.
+    lead: usize,
+    /// A line break that the sieve did not dismiss.
+    line: usize,
+}
+
+impl Marks {
+    /// Where a secret may begin, at the earliest, that has a mark in its first `window` bytes.
+    fn first(&self, window: usize) -> usize {
+        // The first digit of base64 in front of `window` others, and a line break of two bytes.
+        let digits = window + "x\r".len();
+        let line = self.line.saturating_sub(digits);
+        line.min((self.lead + 1).saturating_sub(window))
     }
 }
 

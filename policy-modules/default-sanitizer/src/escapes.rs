@@ -1,7 +1,10 @@
 //! Views of text in which some bytes are escaped: percent (RFC 3986, and forms with `+` for a space) and JSON strings
 //! (RFC 8259). Any byte may stand for itself or be escaped; only what has an escape in it is reported, the rest is raw.
 //!
-//! Text is decoded from the start of the stream on, as its reader would. What is no complete escape stands for itself.
+//! What is no complete escape stands for itself. A secret is what a reader decodes who begins at any offset: a stray lead in
+//! front of it must not spoil it (`%ba%61` is a byte 0xBA and an `a`, but also a `baa` behind a percent sign). One reading of
+//! the stream, the trunk, is searched with the automaton. All other readings begin inside of its escapes, and join it sooner
+//! or later: the secrets that begin there are followed one by one, as branches, for as long as they match.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +16,9 @@ use crate::sieve::Sieve;
 
 /// The longest escape: a surrogate pair, `\ud83d\ude00`.
 const ESCAPE_MAX_BYTES: usize = 12;
+
+/// Branches followed at once. There are more only where both secret and text repeat themselves (`""""""` as `\"\"\"\"\"\"`).
+const BRANCHES_MAX: usize = 64;
 
 /// What the beginning of some text is.
 enum Decoded {
@@ -55,19 +61,43 @@ static JSON: Escaping = Escaping {
 
 pub(crate) struct Escapes {
     escaping: &'static Escaping,
-    state: State,
     /// The bytes taken last, as long as they may be the beginning of an escape.
     pending: Vec<u8>,
-    /// Offset in front of which steps are ignored.
-    from: u64,
-    /// Offset behind the last escape: what is behind it stands for itself, up to what is pending.
-    plain: u64,
+    trunk: Trunk,
+    branches: Vec<Branch>,
+    /// Where there were too many branches: what those that were given up could have become.
+    flood: Option<(u64, u64)>,
+}
+
+/// What is read at some offset of the stream: one byte, or an escape.
+struct Unit {
+    start: u64,
+    end: u64,
+    bytes: [u8; 4],
+    count: usize,
+    escaped: bool,
+}
+
+/// The reading that is searched for secrets from any of its bytes on.
+struct Trunk {
+    state: State,
+    /// Offset of the next unit.
+    next: u64,
     /// Bytes decoded so far.
     decoded: u64,
     /// Number of decoded bytes up to the last that was escaped.
     escaped: u64,
     /// Where the decoded bytes of the live partial match are in the stream, in order. Never empty.
     pieces: VecDeque<Piece>,
+}
+
+/// A secret that begins inside of an escape of the trunk.
+struct Branch {
+    start: u64,
+    state: State,
+    /// Offset of the next unit.
+    next: u64,
+    escaped: bool,
 }
 
 /// Decoded bytes from number `decoded` up to the next piece.
@@ -96,10 +126,205 @@ impl Escapes {
     fn new(escaping: &'static Escaping) -> Self {
         Self {
             escaping,
-            state: ROOT,
             pending: Vec::with_capacity(ESCAPE_MAX_BYTES),
-            from: 0,
-            plain: 0,
+            trunk: Trunk::new(),
+            branches: Vec::new(),
+            flood: None,
+        }
+    }
+
+    /// Takes the byte at offset `at` of the stream.
+    #[inline]
+    pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {
+        let plain = self.pending.is_empty() && !self.escaping.leads.contains(&byte);
+        if plain && self.branches.is_empty() && self.flood.is_none() && self.trunk.next <= at {
+            self.trunk.next = at + 1;
+            self.trunk
+                .take(automaton, byte, at + 1, self.escaping.form, found);
+        } else {
+            self.pending.push(byte);
+            self.decode(automaton, at + 1, false, found);
+        }
+    }
+
+    /// Takes the end of the stream, at offset `end`.
+    pub(crate) fn finish(&mut self, automaton: &Automaton, end: u64, found: &mut Found) {
+        self.decode(automaton, end, true, found);
+        self.end_flood(automaton, end, found);
+    }
+
+    /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far.
+    pub(crate) fn live(&self, automaton: &Automaton, end: u64) -> u64 {
+        let pending = end - self.pending.len() as u64;
+        let trunk = match automaton.live_encoded(self.trunk.state) {
+            0 => pending,
+            depth => self.trunk.start(depth).min(pending),
+        };
+        let branches = self.branches.iter().map(|branch| branch.start);
+        let flood = self.flood.map(|(start, _)| start);
+        branches.chain(flood).fold(trunk, u64::min)
+    }
+
+    /// Whether no live partial match has an escape in it, so that the sieve would find their starts again.
+    pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
+        let trunk = &self.trunk;
+        u64::from(automaton.live_encoded(trunk.state)) <= trunk.decoded - trunk.escaped
+            && self.branches.iter().all(|branch| !branch.escaped)
+            && self.flood.is_none()
+    }
+
+    /// Starts afresh with the byte at offset `at`.
+    pub(crate) fn wake(&mut self, at: u64) {
+        self.pending.clear();
+        self.branches.clear();
+        self.trunk.restart(at);
+    }
+
+    /// Bytes that escapes begin with.
+    pub(crate) fn leads(&self) -> [u8; 2] {
+        self.escaping.leads
+    }
+
+    /// Whether the lead at `index` of `chunk` can be skipped: it is no escape of this view, or no secret can have it near its
+    /// start as its first escape.
+    pub(crate) fn dismiss(&self, sieve: &Sieve, chunk: &[u8], index: usize) -> bool {
+        if !self.escaping.leads.contains(&chunk[index]) {
+            return true;
+        }
+        let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
+        let (len, bytes, count) = match (self.escaping.decode)(text) {
+            Decoded::Literal => return true,
+            Decoded::Incomplete => return false,
+            Decoded::Escape { len, bytes, count } => (len, bytes, count),
+        };
+        let before = index.checked_sub(1).map(|index| chunk[index]);
+        let behind = chunk
+            .get(index + len)
+            .filter(|byte| !self.escaping.leads.contains(byte));
+        let (Some(before), Some(&behind)) = (before, behind) else {
+            return false;
+        };
+        let mut around = [before; 6];
+        around[1..=count].copy_from_slice(&bytes[..count]);
+        around[count + 1] = behind;
+        !sieve.plausible(&around[..count + 2])
+    }
+
+    /// Decodes what is pending and ends at offset `end`, which is the stream's when it has `ended`.
+    fn decode(&mut self, automaton: &Automaton, end: u64, ended: bool, found: &mut Found) {
+        while let Some(&first) = self.pending.first() {
+            let decoded = if self.escaping.leads.contains(&first) {
+                (self.escaping.decode)(&self.pending)
+            } else {
+                Decoded::Literal
+            };
+            let (len, bytes, count, escaped) = match decoded {
+                Decoded::Incomplete if !ended => return,
+                Decoded::Literal | Decoded::Incomplete => (1, [first, 0, 0, 0], 1, false),
+                Decoded::Escape { len, bytes, count } => (len, bytes, count, true),
+            };
+            let start = end - self.pending.len() as u64;
+            self.pending.remove(0);
+            let unit = Unit {
+                start,
+                end: start + len as u64,
+                bytes,
+                count,
+                escaped,
+            };
+            self.unit(automaton, &unit, found);
+        }
+    }
+
+    /// Takes the unit at the next offset, which may be inside of the unit before.
+    fn unit(&mut self, automaton: &Automaton, unit: &Unit, found: &mut Found) {
+        if self.flood.is_some_and(|(_, end)| end <= unit.start) {
+            self.end_flood(automaton, unit.start, found);
+        }
+        let form = self.escaping.form;
+        self.branches.retain_mut(|branch| {
+            branch.next != unit.start
+                || branch.take(automaton, unit, &unit.bytes[..unit.count], form, found)
+        });
+        if self.trunk.next <= unit.start {
+            self.trunk.take_unit(automaton, unit, form, found);
+            return;
+        }
+        for skipped in 0..unit.count {
+            let mut branch = Branch {
+                start: unit.start,
+                state: ROOT,
+                next: unit.end,
+                escaped: false,
+            };
+            if !branch.take(
+                automaton,
+                unit,
+                &unit.bytes[skipped..unit.count],
+                form,
+                found,
+            ) {
+                continue;
+            }
+            if self.branches.len() < BRANCHES_MAX {
+                self.branches.push(branch);
+            } else {
+                self.add_flood(automaton, unit.start, found);
+            }
+        }
+    }
+
+    /// Gives up the branch that begins at offset `start`. To leak nothing and to stay linear, all it could have become is
+    /// hidden instead.
+    fn add_flood(&mut self, automaton: &Automaton, start: u64, found: &mut Found) {
+        // The escapes with the most bytes for a decoded one are `\u0041`.
+        const EXPANSION: u64 = 6;
+        self.end_flood(automaton, start + 1, found);
+        let len = u64::from(automaton.longest_hit().len);
+        self.flood = Some((start, start + EXPANSION * len + ESCAPE_MAX_BYTES as u64));
+    }
+
+    fn end_flood(&mut self, automaton: &Automaton, end: u64, found: &mut Found) {
+        if let Some((start, _)) = self.flood.take() {
+            let hit = automaton.longest_hit();
+            found.encoded(hit, start, end, self.escaping.form);
+        }
+    }
+}
+
+impl Branch {
+    /// Reads `bytes` of the unit at its place; false when no secret goes on.
+    fn take(
+        &mut self,
+        automaton: &Automaton,
+        unit: &Unit,
+        bytes: &[u8],
+        form: u32,
+        found: &mut Found,
+    ) -> bool {
+        self.next = unit.end;
+        self.escaped |= unit.escaped;
+        for &byte in bytes {
+            let Some(state) = automaton.descend(self.state, byte) else {
+                return false;
+            };
+            self.state = state;
+            if self.escaped
+                && let Some(hit) = automaton.hit(state)
+                && hit.len == automaton.depth(state)
+            {
+                found.encoded(hit, self.start, unit.end, form);
+            }
+        }
+        automaton.grows(self.state)
+    }
+}
+
+impl Trunk {
+    fn new() -> Self {
+        Self {
+            state: ROOT,
+            next: 0,
             decoded: 0,
             escaped: 0,
             pieces: VecDeque::from([Piece {
@@ -110,150 +335,48 @@ impl Escapes {
         }
     }
 
-    /// Takes the byte at offset `at` of the stream.
-    #[inline]
-    pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {
-        if at < self.from {
-            return;
-        }
-        if self.pending.is_empty() && !self.escaping.leads.contains(&byte) {
-            self.take(automaton, byte, at + 1, found);
-        } else {
-            self.pending.push(byte);
-            self.decode(automaton, at + 1, false, found);
-        }
-    }
-
-    /// Takes the end of the stream, at offset `end`.
-    pub(crate) fn finish(&mut self, automaton: &Automaton, end: u64, found: &mut Found) {
-        self.decode(automaton, end, true, found);
-    }
-
-    /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far.
-    pub(crate) fn live(&self, automaton: &Automaton, end: u64) -> Option<u64> {
-        match automaton.live_encoded(self.state) {
-            0 if self.pending.is_empty() => None,
-            0 => Some(end - self.pending.len() as u64),
-            depth => Some(self.start(depth)),
-        }
-    }
-
-    /// Whether the live partial match has no escape in it, so that the sieve would find its start again.
-    pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
-        u64::from(automaton.live_encoded(self.state)) <= self.decoded - self.escaped
-    }
-
-    /// Starts afresh with the byte at offset `at`, but never inside of an escape.
-    pub(crate) fn wake(&mut self, at: u64) {
+    /// Starts afresh with the byte at offset `at`.
+    fn restart(&mut self, at: u64) {
         self.state = ROOT;
-        self.pending.clear();
-        self.from = at.max(self.plain);
+        self.next = at;
         self.escaped = self.decoded;
         self.pieces.clear();
-        self.pieces.push_back(Piece {
-            decoded: self.decoded,
-            start: self.from,
-            escape: false,
-        });
+        self.piece(at, false);
     }
 
-    /// Bytes that escapes begin with.
-    pub(crate) fn leads(&self) -> [u8; 2] {
-        self.escaping.leads
-    }
-
-    /// Whether the lead at `index` of `chunk`, which begins at offset `base`, can be skipped: it is no escape of this view,
-    /// or no secret can have it near its start.
-    pub(crate) fn dismiss(&mut self, sieve: &Sieve, chunk: &[u8], index: usize, base: u64) -> bool {
-        let at = base + index as u64;
-        if at < self.plain || !self.escaping.leads.contains(&chunk[index]) {
-            return true;
+    fn take_unit(&mut self, automaton: &Automaton, unit: &Unit, form: u32, found: &mut Found) {
+        self.next = unit.end;
+        if !unit.escaped {
+            self.take(automaton, unit.bytes[0], unit.end, form, found);
+            return;
         }
-        let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
-        let (len, bytes, count) = match (self.escaping.decode)(text) {
-            Decoded::Literal => return true,
-            Decoded::Incomplete => return false,
-            Decoded::Escape { len, bytes, count } => (len, bytes, count),
-        };
-        let before = index
-            .checked_sub(1)
-            .filter(|_| at > self.plain)
-            .map(|index| chunk[index]);
-        let behind = chunk
-            .get(index + len)
-            .filter(|byte| !self.escaping.leads.contains(byte));
-        let (Some(before), Some(&behind)) = (before, behind) else {
-            return false;
-        };
-        let mut around = [before; 6];
-        around[1..=count].copy_from_slice(&bytes[..count]);
-        around[count + 1] = behind;
-        if sieve.plausible(&around[..count + 2]) {
-            return false;
-        }
-        self.plain = at + len as u64;
-        true
-    }
-
-    /// Decodes what is pending and ends at offset `end`, which is the stream's when it has `ended`.
-    fn decode(&mut self, automaton: &Automaton, end: u64, ended: bool, found: &mut Found) {
-        while let Some(&first) = self.pending.first() {
-            let at = end - self.pending.len() as u64;
-            let decoded = if self.escaping.leads.contains(&first) {
-                (self.escaping.decode)(&self.pending)
-            } else {
-                Decoded::Literal
-            };
-            match decoded {
-                Decoded::Incomplete if !ended => return,
-                Decoded::Literal | Decoded::Incomplete => {
-                    self.pending.remove(0);
-                    self.take(automaton, first, at + 1, found);
-                }
-                Decoded::Escape { len, bytes, count } => {
-                    self.pending.drain(..len);
-                    self.take_escape(automaton, &bytes[..count], at, at + len as u64, found);
-                }
-            }
-        }
-    }
-
-    fn take_escape(
-        &mut self,
-        automaton: &Automaton,
-        bytes: &[u8],
-        start: u64,
-        end: u64,
-        found: &mut Found,
-    ) {
-        self.pieces.push_back(Piece {
-            decoded: self.decoded,
-            start,
-            escape: true,
-        });
-        for &byte in bytes {
+        self.piece(unit.start, true);
+        for &byte in &unit.bytes[..unit.count] {
             self.escaped = self.decoded + 1;
-            self.take(automaton, byte, end, found);
+            self.take(automaton, byte, unit.end, form, found);
         }
-        self.pieces.push_back(Piece {
-            decoded: self.decoded,
-            start: end,
-            escape: false,
-        });
-        self.plain = end;
+        self.piece(unit.end, false);
         self.forget(automaton);
     }
 
     /// Takes a decoded byte, which ends at offset `end` of the stream.
     #[inline]
-    fn take(&mut self, automaton: &Automaton, byte: u8, end: u64, found: &mut Found) {
+    fn take(&mut self, automaton: &Automaton, byte: u8, end: u64, form: u32, found: &mut Found) {
         self.state = automaton.next(self.state, byte);
         self.decoded += 1;
         if let Some(hit) = automaton.hit(self.state)
             && u64::from(hit.len) > self.decoded - self.escaped
         {
-            found.encoded(hit, self.start(hit.len), end, self.escaping.form);
+            found.encoded(hit, self.start(hit.len), end, form);
         }
+    }
+
+    fn piece(&mut self, start: u64, escape: bool) {
+        self.pieces.push_back(Piece {
+            decoded: self.decoded,
+            start,
+            escape,
+        });
     }
 
     /// Offset in the stream of the last `depth` decoded bytes.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::automaton::ENCODED_MIN_BYTES;
+use crate::digits::{Digits, INDENT_MAX_BYTES};
 
 /// A longer window moves faster, but fills the table and has more escapes to judge. A secret determines at least as many
 /// digits of base64 alone, whatever stands around it, as it has bytes.
@@ -94,7 +95,21 @@ impl Sieve {
     /// Looks for the start of a secret from `at` on, in front of `limit`. True and where it could be, or false and where
     /// to go on looking.
     pub(crate) fn scan(&self, text: &[u8], mut at: usize, limit: usize) -> (usize, bool) {
+        // Most windows move by all they can. Looking ahead for that spares waiting for one look-up after the other.
+        const AHEAD: usize = 2;
+        let last_gram = self.window - GRAM_BYTES;
+        let farthest = last_gram + 1;
         while at < limit {
+            let ahead = at + (AHEAD - 1) * farthest;
+            if ahead < limit
+                && let Some(grams) = text.get(at + last_gram..ahead + self.window)
+                && (0..AHEAD).fold(true, |all, step| {
+                    all & (usize::from(self.entry(&grams[step * farthest..]) & !FIRST) == farthest)
+                })
+            {
+                at += AHEAD * farthest;
+                continue;
+            }
             let Some(window) = text.get(at..at + self.window) else {
                 break;
             };
@@ -108,6 +123,45 @@ impl Sieve {
             at += usize::from(shift);
         }
         (at, false)
+    }
+
+    /// Whether no digits of a secret that begins near the line break at `index` go on behind it. They may also begin there.
+    #[inline]
+    pub(crate) fn dismiss_break(&self, text: &[u8], index: usize) -> bool {
+        let end = index - usize::from(index > 0 && text[index - 1] == b'\r');
+        let Some(last) = end.checked_sub(1) else {
+            return true;
+        };
+        !Digits::is_digit(text[last]) || self.dismiss_joined(text, end, index + 1)
+    }
+
+    /// Whether the digits in front of `end` and those from `start` on, or behind white space there, make no secret together.
+    fn dismiss_joined(&self, text: &[u8], end: usize, mut start: usize) -> bool {
+        let indent_end = start + INDENT_MAX_BYTES;
+        while start < text.len() && matches!(text[start], b' ' | b'\t' | b'\r' | b'\n') {
+            start += 1;
+        }
+        let Some(&first) = text.get(start) else {
+            return false;
+        };
+        if start > indent_end || !Digits::is_digit(first) {
+            return true;
+        }
+        const SIDE: usize = WINDOW_MAX_BYTES;
+        let (Some(left), Some(right)) = (
+            text[..end].last_chunk::<SIDE>(),
+            text[start..].first_chunk::<SIDE>(),
+        ) else {
+            return false;
+        };
+        // Without a branch, so that it becomes a vector operation.
+        if right.iter().fold(false, |any, &byte| any | (byte == b'\n')) {
+            return false;
+        }
+        let mut joined = [0; 2 * SIDE];
+        joined[..SIDE].copy_from_slice(left);
+        joined[SIDE..].copy_from_slice(right);
+        !self.scan(&joined, SIDE + 1 - self.window, SIDE + 1).1
     }
 
     /// Whether these decoded bytes, some of them escaped, could stand near the start of a secret.

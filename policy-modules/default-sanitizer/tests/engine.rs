@@ -123,6 +123,13 @@ fn base64(plain: &[u8], url: bool) -> String {
     text
 }
 
+/// `digits` with line breaks of some kind in it, in lines of `columns`.
+fn wrapped(digits: &str, columns: usize) -> Vec<u8> {
+    let line_break = ["\n", "\r\n", "\n  ", "\n\r\n\t"][columns % 4];
+    let lines: Vec<_> = digits.as_bytes().chunks(columns).collect();
+    lines.join(line_break.as_bytes())
+}
+
 /// `secret` as some program may write it. `choice` has a number for each byte.
 fn written(secret: &[u8], way: usize, choice: &[u8]) -> Vec<u8> {
     let each = |write: &dyn Fn(u8, u8) -> String| {
@@ -150,6 +157,17 @@ fn written(secret: &[u8], way: usize, choice: &[u8]) -> Vec<u8> {
             (_, b' ') => "+".to_owned(),
             _ => char::from(byte).to_string(),
         }),
+        6 => wrapped(
+            &base64(&[prefix, secret, prefix].concat(), false),
+            1 + usize::from(choice[1] % 20),
+        ),
+        7 => wrapped(
+            &secret
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>(),
+            1 + usize::from(choice[1] % 20),
+        ),
         _ => each(&|byte, c| match (c % 3, byte) {
             (0, _) => format!("\\u{byte:04x}"),
             (1, b'"' | b'\\' | b'/') => format!("\\{}", char::from(byte)),
@@ -173,7 +191,7 @@ type Piece = (Index, usize, Vec<u8>, Vec<u8>);
 fn pieces(filler: &'static [u8], filler_bytes: usize) -> impl Strategy<Value = Vec<Piece>> {
     let filler = prop::collection::vec(select(filler), 0..filler_bytes);
     let choice = prop::collection::vec(any::<u8>().prop_map(|byte| byte & 0x7F), 4..12);
-    prop::collection::vec((any::<Index>(), 0..6_usize, choice, filler), 0..6)
+    prop::collection::vec((any::<Index>(), 0..8_usize, choice, filler), 0..6)
 }
 
 fn text(secrets: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
@@ -200,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn any_way_to_write_self_similar_secrets(secrets in secrets(b"ab", 1..14), pieces in pieces(b"ab%\\+=u604 ", 6), cuts in cuts()) {
+    fn any_way_to_write_self_similar_secrets(secrets in secrets(b"ab", 1..14), pieces in pieces(b"ab%\\+=u604 \r\n", 6), cuts in cuts()) {
         check(&secrets, &text(&secrets, &pieces), &cuts);
     }
 
@@ -210,12 +228,12 @@ proptest! {
     }
 
     #[test]
-    fn text_that_the_sieve_skips(secrets in secrets(b"%\\\"/+ u604a\nAz", 3..20), pieces in pieces(b"%\\\"/+ u604a\nAzQm5", 60), cuts in cuts()) {
+    fn text_that_the_sieve_skips(secrets in secrets(b"%\\\"/+ u604a\nAz", 3..20), pieces in pieces(b"%\\\"/+ u604a\r\nAzQm5", 60), cuts in cuts()) {
         check(&secrets, &text(&secrets, &pieces), &cuts);
     }
 
     #[test]
-    fn random_bytes(secrets in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..4), way in 0..5_usize, choice in prop::collection::vec(any::<u8>(), 4), filler in prop::collection::vec(any::<u8>(), 0..40), cuts in cuts()) {
+    fn random_bytes(secrets in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..4), way in 0..8_usize, choice in prop::collection::vec(any::<u8>(), 4), filler in prop::collection::vec(any::<u8>(), 0..40), cuts in cuts()) {
         let mut text = filler.clone();
         for secret in &secrets {
             text.extend(written(secret, way, &choice));
@@ -349,4 +367,99 @@ fn an_empty_secret_is_an_error() {
         },
     ];
     assert_eq!(Sanitizer::start(&secrets).err(), Some(StartError::Empty(1)));
+}
+
+#[test]
+fn wrapped_digits_are_one_run() {
+    let secret: Vec<u8> = (b' '..b'~').collect();
+    let line = base64(&secret, false);
+    let all = |form, end: usize| {
+        [Range {
+            start: 0,
+            end: end as u64,
+            subject: 0,
+            form,
+        }]
+    };
+    let lines: Vec<_> = line.as_bytes().chunks(76).collect();
+    for line_break in ["\n", "\r\n", "\n    "] {
+        let text = lines.join(line_break.as_bytes());
+        assert_eq!(
+            run(std::slice::from_ref(&secret), &[&text]),
+            all(1, text.len())
+        );
+    }
+    let far = "\n".to_owned() + &" ".repeat(33);
+    assert_eq!(
+        run(
+            std::slice::from_ref(&secret),
+            &[&lines.join(far.as_bytes())]
+        ),
+        []
+    );
+    let hex = wrapped(
+        &secret
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>(),
+        60,
+    );
+    assert_eq!(run(&[secret], &[&hex]), all(2, hex.len()));
+}
+
+#[test]
+fn a_line_is_settled_at_once() {
+    let mut sanitizer = start(&[b"correct horse battery".to_vec()]);
+    let mut pushed = 0;
+    for line in [
+        "listening on 8080\n",
+        "ready\r\n",
+        "QUJD\n",
+        "abc\n  ",
+        "\n",
+    ] {
+        pushed += line.len() as u64;
+        let settled = sanitizer.push(Channel::Stdout, line.as_bytes()).settled;
+        assert_eq!(settled, pushed, "{line:?}");
+    }
+    // The end of this line is `co` in base64, and what is left over are the upper bits of `r`.
+    assert_eq!(
+        sanitizer.push(Channel::Stdout, b"!Y29\n").settled,
+        pushed + 1
+    );
+    assert_eq!(sanitizer.push(Channel::Stdout, b"!").settled, pushed + 6);
+}
+
+#[test]
+fn a_stray_lead_in_front_of_a_secret() {
+    for (secret, text, start, form) in [
+        ("baaaaa", "%ba%61aaa", 1, 3),
+        ("Aaaaaa", r"\\u0041aaaaa", 1, 4),
+        ("naaaaa", r"\na\u0061aaa", 1, 4),
+        ("u0041\"", r#"\u0041\""#, 1, 4),
+    ] {
+        let expected = Range {
+            start,
+            end: text.len() as u64,
+            subject: 0,
+            form,
+        };
+        assert_eq!(
+            run(&[secret.as_bytes().to_vec()], &[text.as_bytes()]),
+            [expected]
+        );
+    }
+}
+
+#[test]
+fn linear_time_whatever_escapes_repeat() {
+    let mut needle = vec![b'"'; 16_000];
+    needle.push(b'b');
+    let text = [r#"\""#.repeat(1 << 18), "b".to_owned()].concat();
+    let hidden = run(
+        std::slice::from_ref(&needle),
+        &text.as_bytes().chunks(8192).collect::<Vec<_>>(),
+    );
+    let last = hidden.last().unwrap();
+    assert!(last.start <= text.len() as u64 - 32_001 && last.end == text.len() as u64);
 }

@@ -4,12 +4,15 @@ use default_sanitizer::{FORMS, Range};
 
 const ENCODED_MIN_BYTES: usize = 6;
 
+/// White space behind a line break that may be the indentation of the next line.
+const INDENT_MAX_BYTES: usize = 32;
+
 /// Every occurrence of every secret in every form.
 pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     let mut all = Vec::new();
-    let percent = unescape(text, percent);
-    let percent_plus = unescape(text, percent_plus);
-    let json = unescape(text, json);
+    let percent = units(text, percent);
+    let percent_plus = units(text, percent_plus);
+    let json = units(text, json);
     for (subject, secret) in secrets.iter().enumerate() {
         let mut add = |form: &str, (start, end): (usize, usize)| {
             let form = FORMS.iter().position(|name| *name == form).unwrap() as u32;
@@ -30,26 +33,22 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
         }
         for start in 0..text.len() {
             for phase in 0..3 {
-                if let Some(len) = digits_len(&text[start..], secret, phase, 6, base64_value) {
-                    add("base64", (start, start + len));
-                }
+                let digits = digits(text, start, secret, phase, 6, base64_value);
+                digits.into_iter().for_each(|range| add("base64", range));
             }
-            if let Some(len) = digits_len(&text[start..], secret, 0, 4, hex_value) {
-                add("hex", (start, start + len));
-            }
+            let digits = digits(text, start, secret, 0, 4, hex_value);
+            digits.into_iter().for_each(|range| add("hex", range));
         }
-        for (form, decoded) in [
+        for (form, units) in [
             ("percent", &percent),
             ("percent", &percent_plus),
             ("json", &json),
         ] {
-            for window in decoded.windows(secret.len()) {
-                let same = window
-                    .iter()
-                    .map(|unit| unit.byte)
-                    .eq(secret.iter().copied());
-                if same && window.iter().any(|unit| unit.escaped) {
-                    add(form, (window[0].start, window[secret.len() - 1].end));
+            for start in 0..text.len() {
+                for skipped in 0..units[start].bytes.len() {
+                    if let Some(end) = escaped_end(units, start, skipped, secret) {
+                        add(form, (start, end));
+                    }
                 }
             }
         }
@@ -57,21 +56,30 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     all
 }
 
-/// How many of the digits that `text` begins with hold bits of `secret`, when it is written in digits of `bits` bits and
-/// begins with byte `phase` of a group; none when it is not.
-fn digits_len(
+/// Where the digits are that hold bits of `secret`, when it is written from `start` on in digits of `bits` bits and begins
+/// with byte `phase` of a group; none when it is not. A first digit that stands alone in front of a line break is left out.
+fn digits(
     text: &[u8],
+    start: usize,
     secret: &[u8],
     phase: usize,
     bits: usize,
     value: fn(u8) -> Option<u8>,
-) -> Option<usize> {
+) -> Option<(usize, usize)> {
     let first_bit = 8 * phase;
     let last_bit = first_bit + 8 * secret.len();
     let first_digit = first_bit / bits;
     let digits = last_bit.div_ceil(bits) - first_digit;
+    let (mut at, mut from) = (start, start);
     for index in 0..digits {
-        let value = value(*text.get(index)?)?;
+        if index > 0 {
+            let digit = at + line_break_len(&text[at..]);
+            if index == 1 && digit > at {
+                from = digit;
+            }
+            at = digit;
+        }
+        let value = value(*text.get(at)?)?;
         for bit in 0..bits {
             let place = (first_digit + index) * bits + bit;
             if place < first_bit || place >= last_bit {
@@ -83,8 +91,41 @@ fn digits_len(
                 return None;
             }
         }
+        at += 1;
     }
-    Some(digits)
+    Some((from, at))
+}
+
+/// Bytes of the line break that `text` begins with, and of the white space behind it; 0 when there is none.
+fn line_break_len(text: &[u8]) -> usize {
+    let newline = if text.starts_with(b"\r\n") {
+        2
+    } else if text.starts_with(b"\n") {
+        1
+    } else {
+        return 0;
+    };
+    let blank = text[newline..]
+        .iter()
+        .take_while(|byte| b" \t\r\n".contains(byte))
+        .count();
+    if blank > INDENT_MAX_BYTES {
+        0
+    } else {
+        newline + blank
+    }
+}
+
+/// Where `secret` ends when it is what is read from `start` on, without the first `skipped` bytes, and has an escape in it.
+fn escaped_end(units: &[Unit], start: usize, skipped: usize, secret: &[u8]) -> Option<usize> {
+    let (mut at, mut read, mut escaped) = (start, Vec::new(), false);
+    while read.len() < skipped + secret.len() {
+        let unit = units.get(at)?;
+        read.extend(&unit.bytes);
+        escaped |= unit.escaped;
+        at += unit.len;
+    }
+    (escaped && read[skipped..].starts_with(secret)).then_some(at)
 }
 
 fn base64_value(byte: u8) -> Option<u8> {
@@ -105,18 +146,16 @@ fn hex_value(byte: u8) -> Option<u8> {
 /// The length of an escape, and what it stands for.
 type Escape = Option<(usize, Vec<u8>)>;
 
+/// What some text begins with: an escape, or a byte that stands for itself.
 struct Unit {
-    byte: u8,
-    start: usize,
-    end: usize,
+    len: usize,
+    bytes: Vec<u8>,
     escaped: bool,
 }
 
-/// Decodes from left to right; `escape` tells the length of the escape at the beginning of its text, and what it means.
-fn unescape(text: &[u8], escape: fn(&str) -> Escape) -> Vec<Unit> {
-    let mut units = Vec::new();
-    let mut start = 0;
-    while start < text.len() {
+/// The unit at each offset; `escape` tells the length of the escape at the beginning of its text, and what it means.
+fn units(text: &[u8], escape: fn(&str) -> Escape) -> Vec<Unit> {
+    let unit = |start: usize| {
         // Latin-1, so that any bytes are text: escapes are ASCII.
         let rest: String = text[start..]
             .iter()
@@ -127,16 +166,13 @@ fn unescape(text: &[u8], escape: fn(&str) -> Escape) -> Vec<Unit> {
             Some((len, bytes)) => (len, bytes, true),
             None => (1, vec![text[start]], false),
         };
-        let end = start + len;
-        units.extend(bytes.into_iter().map(|byte| Unit {
-            byte,
-            start,
-            end,
+        Unit {
+            len,
+            bytes,
             escaped,
-        }));
-        start = end;
-    }
-    units
+        }
+    };
+    (0..text.len()).map(unit).collect()
 }
 
 fn percent(text: &str) -> Escape {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secretctl_runner::{self as runner, Cancel, Enforcement, Outcome, Stdin, Stop};
 
 use super::plan::{self, Injection, Start};
-use super::selection::Selected;
+use super::selection::{self, Selected};
 use super::{Broker, RunError};
 use crate::audit::{self, Action, Detail, Recorded};
 use crate::name::EnvName;
@@ -148,7 +148,7 @@ impl Broker {
                 let variable = if single {
                     variable.clone()
                 } else {
-                    format!("{variable}_{}", field.name.as_str().to_ascii_uppercase()).parse()?
+                    selection::variable(&format!("{variable}/{}", field.name), None)?
                 };
                 injections.push(Injection {
                     variable,

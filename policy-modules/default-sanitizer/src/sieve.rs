@@ -12,7 +12,7 @@ use crate::digits::{Digits, INDENT_MAX_BYTES};
 
 /// A longer window moves faster, but fills the table and has more escapes to judge. A secret determines at least as many
 /// digits of base64 alone, whatever stands around it, as it has bytes.
-pub(crate) const WINDOW_MAX_BYTES: usize = 16;
+pub(crate) const WINDOW_MAX_BYTES: usize = 18;
 
 /// Bytes of the text that are looked up together.
 const GRAM_BYTES: usize = 3;

@@ -294,7 +294,6 @@ fn every_dependency_has_its_reason() {
     for manifest in [
         "Cargo.toml",
         "runner/Cargo.toml",
-        "policy-modules/sdk/Cargo.toml",
         "policy-modules/default-policy/Cargo.toml",
         "policy-modules/default-sanitizer/Cargo.toml",
         "policy-modules/build/Cargo.toml",

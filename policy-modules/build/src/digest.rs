@@ -27,7 +27,7 @@ pub(crate) fn sources(root: &Path, module: &Module) -> Result<String, Error> {
     let packages = lock.closure(module.name)?;
     let mut files = files(&root.join("policy-modules/wit"))?;
     for package in packages.iter().filter(|package| !package.published) {
-        let folder = root.join("policy-modules").join(package.folder());
+        let folder = root.join("policy-modules").join(package.name);
         files.push(folder.join("Cargo.toml"));
         files.extend(self::files(&folder.join("src"))?);
     }
@@ -148,15 +148,6 @@ impl<'a> Package<'a> {
                 .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","))
                 .collect(),
             entry: entry.trim(),
-        }
-    }
-
-    /// Its folder in `policy-modules`.
-    fn folder(&self) -> &'a str {
-        if self.name == "secretctl-guard-sdk" {
-            "sdk"
-        } else {
-            self.name
         }
     }
 }

@@ -402,6 +402,17 @@ fn a_filter_passes_all_else_byte_by_byte() {
     assert!(filter.stdout == expected);
 }
 
+#[test]
+fn the_master_password_is_hidden_too() {
+    let sandbox = vault_with("KEY", "s3cr3t-value");
+    let text = format!("the password is {}\n", support::PASSWORD);
+    let hidden = "the password is [REDACTED:master-password]\n";
+    let filter = sandbox.secretctl(["filter", "-k", "KEY"]);
+    filter.stdin(text.clone()).answer().is(0, hidden, "");
+    let run = sandbox.secretctl(["run", "-k", "KEY", "--", "cat"]);
+    run.stdin(text).answer().is(0, hidden, "");
+}
+
 /// Reads exactly this from the command's output, while it runs.
 #[track_caller]
 fn reads(child: &mut Child, text: &str) {

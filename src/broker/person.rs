@@ -166,9 +166,7 @@ impl PersonDoor {
                 .iter()
                 .map(|field| (entry.name.as_str(), &field.value))
         });
-        Ok(Sanitizer::new(
-            self.broker.host()?.sanitizer().start(values)?,
-        ))
+        self.broker.sanitizer(values)
     }
 
     /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment.

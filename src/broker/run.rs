@@ -96,7 +96,8 @@ impl Broker {
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
             Output::Sanitized(show) => {
-                Show::Sanitized(Box::new(self.sanitizer(&injections)?), show)
+                let values = injections.iter().map(|one| (one.key.as_str(), &one.value));
+                Show::Sanitized(Box::new(self.sanitizer(values)?), show)
             }
         };
         let plan = plan::build(grant, job.start, &injections);
@@ -160,11 +161,17 @@ impl Broker {
         Ok(injections)
     }
 
-    /// A sanitizer that knows every value of the run, and the master password.
-    fn sanitizer(&self, injections: &[Injection]) -> Result<Sanitizer<SanitizerRun>, RunError> {
+    /// A sanitizer that knows these values, each with the name of its secret, and the master password.
+    pub(super) fn sanitizer<'a>(
+        &self,
+        values: impl Iterator<Item = (&'a str, &'a SecretBytes)>,
+    ) -> Result<Sanitizer<SanitizerRun>, RunError> {
         let password = self.vault().password().map(SecretBytes::duplicate);
-        let values = injections.iter().map(|one| (one.key.as_str(), &one.value));
-        let secrets = values.chain(password.iter().map(|password| (PASSWORD_MARKER, password)));
+        let mut secrets: Vec<(&str, &SecretBytes)> = Vec::new();
+        for (name, value) in values {
+            secrets.push((name, value));
+        }
+        secrets.extend(password.iter().map(|password| (PASSWORD_MARKER, password)));
         Ok(Sanitizer::new(self.host()?.sanitizer().start(secrets)?))
     }
 }

@@ -250,6 +250,25 @@ pub(crate) fn skipped(reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
 }
 
+/// Whether a test that needs `program` can be made. On the project's own Linux machines, which have all, it must be.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let dirs = ["/usr/local/bin", "/usr/bin", "/bin", "/opt/homebrew/bin"];
+    let found = dirs
+        .iter()
+        .any(|dir| Path::new(dir).join(program).is_file());
+    if !found {
+        missing(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// Says that a test cannot be made for want of a program.
+pub(crate) fn missing(reason: &str) {
+    let must_be_there = cfg!(target_os = "linux") && std::env::var_os("CI").is_some();
+    assert!(!must_be_there, "{reason}");
+    skipped(reason);
+}
+
 /// The names in a directory with their permission bits, sorted.
 pub(crate) fn modes(dir: &Path) -> Vec<(String, u32)> {
     let entries = fs::read_dir(dir).expect("a directory");

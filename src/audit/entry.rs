@@ -170,9 +170,6 @@ pub struct Detail {
     /// What was hidden in the output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redactions: Vec<Redaction>,
-    /// Whether output was left out for its length.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub truncated: Option<bool>,
 }
 
 /// A module that decided.

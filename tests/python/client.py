@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from mcp import ClientSession, StdioServerParameters, stdio_client
@@ -22,7 +24,12 @@ default_action: deny
 allowed_commands:
   - ./show.sh
   - echo
+  - npm
+  - curl
 denied_commands: [rm]
+env_aliases:
+  staging:
+    - { pattern: "db/*", target: "staging/db/*" }
 """
 SHOW = """\
 #!/bin/sh
@@ -30,6 +37,15 @@ echo "the key is $API_KEY"
 printf %s "$API_KEY" | base64 >&2
 exit 7
 """
+PACKAGE = """\
+{ "name": "project", "version": "1.0.0", "scripts": { "test": "node -e \\"console.log('key ' + process.env.API_KEY)\\"" } }
+"""
+SECRETS = {
+    "GITHUB_TOKEN": "ghp_0123456789abcdefABCDEF",
+    "aws/access_key": "AKIA-of-nobody",
+    "aws/secret_key": "wJalrXUtnFEMI/K7MDENG",
+    "staging/db/password": "password-of-staging",
+}
 TOOLS = {"secret_list", "secret_exists", "secret_get_masked", "secret_run"}
 
 
@@ -53,11 +69,13 @@ def prepare(program: str, base: Path) -> tuple[dict[str, str], Path]:
     }
     secretctl(program, environment, "init")
     secretctl(program, environment, "set", "API_KEY", "--tags", "test", "--notes", "of the test", stdin=SECRET)
-    secretctl(program, environment, "set", "aws/access_key", stdin="AKIA-of-nobody")
+    for key, value in SECRETS.items():
+        secretctl(program, environment, "set", key, stdin=value)
     policy = vault / "mcp-policy.yaml"
     policy.touch(mode=0o600)
     policy.write_text(POLICY)
     project.mkdir()
+    (project / "package.json").write_text(PACKAGE)
     script = project / "show.sh"
     script.write_text(SHOW)
     script.chmod(0o755)
@@ -95,14 +113,14 @@ async def talk(agent: Agent) -> None:
         assert tool.input_schema["type"] == "object" and tool.output_schema["type"] == "object", tool.name
         assert tool.annotations.read_only_hint == (tool.name != "secret_run"), tool.name
 
-    assert await agent.ask("secret_list", {}) == {"keys": ["API_KEY", "aws/access_key"]}
+    assert await agent.ask("secret_list", {}) == {"keys": sorted(["API_KEY", *SECRETS])}
     listed = await agent.ask("secret_list", {"tag": "test", "include_metadata": True})
     assert listed["keys"] == ["API_KEY"]
     [metadata] = listed["secrets"]
     assert metadata["tags"] == ["test"] and metadata["has_notes"] and not metadata["has_url"], metadata
 
     found = await agent.ask("secret_exists", {"key": "aws/*"})
-    assert found["exists"] is True and found["matches"] == ["aws/access_key"], found
+    assert found["exists"] is True and found["matches"] == ["aws/access_key", "aws/secret_key"], found
     found = await agent.ask("secret_exists", {"key": "NO_SUCH_KEY"})
     assert found == {"exists": False, "matches": []}, found
 
@@ -122,7 +140,7 @@ async def talk(agent: Agent) -> None:
     for command, reason in [
         ("printenv API_KEY", "command not allowed: printenv"),
         ("rm -rf .", "denied_commands[0]: rm"),
-        ("curl https://example.com", "default_action: deny"),
+        ("wget https://example.com", "default_action: deny"),
     ]:
         refusal = await agent.refusal("secret_run", {"keys": ["API_KEY"], "command": command})
         assert reason in refusal, (command, refusal)
@@ -130,10 +148,60 @@ async def talk(agent: Agent) -> None:
     assert "secret not found: NO_SUCH_KEY" in refusal, refusal
 
 
+class Echo(BaseHTTPRequestHandler):
+    """A service that answers with the token it was given, and remembers it."""
+
+    tokens: list[str] = []
+
+    def do_GET(self) -> None:
+        token = self.headers["Authorization"]
+        self.tokens.append(token)
+        body = f"hello {token}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def scenarios(agent: Agent) -> None:
+    """What the documentation shows an agent doing, with real programs."""
+    test = await agent.ask("secret_run", {"keys": ["API_KEY"], "command": "npm test", "cwd": "."})
+    assert test["exit_code"] == 0 and test["stdout"].endswith("\nkey [REDACTED:API_KEY]\n"), test
+
+    command = "echo $AWS_ACCESS_KEY $AWS_SECRET_KEY"
+    both = await agent.ask("secret_run", {"keys": ["aws/*"], "command": command})
+    assert both["stdout"] == "[REDACTED:aws/access_key] [REDACTED:aws/secret_key]\n", both
+
+    arguments = {"keys": ["db/*"], "command": "echo $DB_PASSWORD", "env": "staging"}
+    staging = await agent.ask("secret_run", arguments)
+    assert staging["stdout"] == "[REDACTED:staging/db/password]\n", staging
+
+    with HTTPServer(("127.0.0.1", 0), Echo) as service:
+        threading.Thread(target=service.handle_request).start()
+        url = f"http://127.0.0.1:{service.server_port}/user/repos"
+        command = f"curl -sS -H 'Authorization: Bearer $GITHUB_TOKEN' {url}"
+        answer = await agent.ask("secret_run", {"keys": ["GITHUB_TOKEN"], "command": command})
+    assert answer["stdout"] == "hello Bearer [REDACTED:GITHUB_TOKEN]\n", answer
+    assert Echo.tokens == ["Bearer " + SECRETS["GITHUB_TOKEN"]], Echo.tokens
+
+
+async def without_a_policy(agent: Agent, policy: Path) -> None:
+    """A policy file that others could read stops runs alone, and only until it is mended."""
+    policy.chmod(0o644)
+    refusal = await agent.refusal("secret_run", {"keys": ["API_KEY"], "command": "echo x"})
+    assert "has mode 0644, not 0600" in refusal, refusal
+    assert await agent.ask("secret_exists", {"key": "API_KEY"})
+    policy.chmod(0o600)
+    assert await agent.ask("secret_run", {"keys": ["API_KEY"], "command": "echo x"})
+
+
 def ensure_nothing_leaked(seen: list[str]) -> None:
     encoded = base64.b64encode(SECRET.encode()).decode().rstrip("=")
     for text in seen:
-        for hidden in (SECRET, encoded, SECRET.encode().hex(), PASSWORD):
+        for hidden in (SECRET, encoded, SECRET.encode().hex(), PASSWORD, *SECRETS.values()):
             assert hidden not in text, f"{hidden} was shown: {text}"
 
 
@@ -146,18 +214,22 @@ async def main(program: str) -> None:
             assert hello.server_info.name == "secretctl", hello
             agent = Agent(session)
             await talk(agent)
+            await scenarios(agent)
+            await without_a_policy(agent, Path(environment["SECRETCTL_VAULT_DIR"]) / "mcp-policy.yaml")
         ensure_nothing_leaked(agent.seen)
 
         runs = json.loads(secretctl(program, environment, "audit", "export"))
         runs = [(one["command"], one["result"]) for one in runs if one["action"] == "secret.run"]
+        runs, later = runs[:6], runs[6:]
         assert runs == [
             ("./show.sh", "success"),
             ("echo 'Bearer $API_KEY' $HOME", "success"),
             ("printenv API_KEY", "denied"),
             ("rm -rf .", "denied"),
-            ("curl https://example.com", "denied"),
+            ("wget https://example.com", "denied"),
             ("echo x", "error"),
         ], runs
+        assert len(later) == 6, later
         secretctl(program, environment, "audit", "verify")
     print(f"ok: {len(agent.seen)} answers were as documented, and none showed the secret")
 

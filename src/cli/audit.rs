@@ -40,8 +40,10 @@ fn list(access: &Access, limit: usize, denied: bool, as_json: bool) -> Result<u8
 fn line(record: &AuditRecord) -> String {
     let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
     let detail = &record.detail;
-    let why = [&detail.reason, &detail.ended].into_iter().flatten().next();
     let exit = detail.exit_code.map(|code| format!("exit {code}"));
+    // An exit code says by itself how the command ended.
+    let ended = detail.ended.as_ref().filter(|_| exit.is_none());
+    let why = detail.reason.as_ref().or(ended);
     let parts = [
         Some(record.timestamp()),
         Some(record.source.clone()),

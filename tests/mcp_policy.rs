@@ -272,6 +272,30 @@ async fn every_look_at_a_secret_is_recorded_and_so_is_a_refused_one() {
 }
 
 #[tokio::test]
+async fn nobody_escapes_the_log_by_asking_at_length() {
+    let sandbox = vault("version: 1\n");
+    let agent = Agent::without_project(&sandbox).await;
+    let long = "x".repeat(2_000_000);
+    for (name, value) in [
+        ("command", &*format!("rm {long}")),
+        ("cwd", &long),
+        ("env", &long),
+    ] {
+        let mut run = json!({ "keys": ["KEY"], "command": "true" });
+        run[name] = json!(value);
+        agent.call("secret_run", run).await.refusal();
+    }
+    agent.stop().await;
+    let records = sandbox.secretctl(["audit", "export"]).answer().json();
+    let runs = records.as_array().expect("a list").iter();
+    let runs = runs.filter(|record| record["action"] == "secret.run");
+    let commands: Vec<_> = runs
+        .map(|record| record["command"].as_str().expect("text")[..4].to_owned())
+        .collect();
+    assert_eq!(commands, ["rm x", "true", "true"]);
+}
+
+#[tokio::test]
 async fn an_agent_has_the_name_that_its_server_was_given() {
     let sandbox = vault(POLICIES);
     let named = async |name: &str| {

@@ -11,7 +11,7 @@ use super::plan::{self, Start};
 use super::program::{self, Program, TrustedPath};
 use super::run::Job;
 use super::selection::{self, Selected};
-use super::words::Words;
+use super::words::{COMMAND_MAX_BYTES, Words};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
 use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
@@ -23,6 +23,11 @@ use crate::wasm::Identity;
 const VALUE_MIN_BYTES: usize = 4;
 /// Longest name of an agent, in characters: it is the client's own choice.
 const AGENT_MAX_CHARACTERS: usize = 128;
+/// Bytes of a command that a record keeps: all of every command that can run, and less than a record holds even if each byte
+/// takes six in JSON.
+const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES;
+/// Bytes that a record keeps of any other text of an agent's choice: the longest path.
+const TEXT_LOGGED_MAX_BYTES: usize = 4096;
 /// The runner's name for the layer that keeps a command from the network.
 const NETWORK_LAYER: &str = "network";
 
@@ -40,7 +45,7 @@ impl AgentDoor {
         let path = TrustedPath::new(trusted_dirs(&policy));
         let program = path.find(&place.program, &broker.names)?;
         let aliases = request.env.as_deref().map(|env| (&*policy, env));
-        let names = || Ok::<_, RunError>(broker.vault().names()?);
+        let names = || Ok(broker.vault().names()?);
         let selected = selection::select(&request.keys, aliases, names)?;
 
         let command = policy::Command {
@@ -203,7 +208,7 @@ impl AgentDoor {
 
 /// Adds to a record why something was refused or failed.
 pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
-    detail.reason = Some(error.to_string());
+    detail.reason = Some(cut(&error.to_string(), TEXT_LOGGED_MAX_BYTES));
     match error {
         RunError::Denied(denial) => {
             detail.rule = Some(denial.rule.clone());
@@ -239,17 +244,36 @@ fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request {
     }
 }
 
+/// What a record says of a request. Overlong texts are cut: nobody escapes the log by asking at length.
 fn detail(agent: &str, request: &RunRequest) -> Detail {
+    let mut room = COMMAND_LOGGED_MAX_BYTES;
+    let words = std::iter::once(&request.command).chain(&request.arguments);
+    let argv = words.map_while(|word| {
+        let logged = (room > 0).then(|| cut(word, room));
+        room = room.saturating_sub(word.len().max(1));
+        logged
+    });
     Detail {
-        argv: std::iter::once(&request.command)
-            .chain(&request.arguments)
-            .cloned()
-            .collect(),
+        argv: argv.collect(),
         agent: Some(label(agent)),
-        environment: request.env.clone(),
-        directory: request.cwd.clone(),
+        environment: request
+            .env
+            .as_deref()
+            .map(|env| cut(env, TEXT_LOGGED_MAX_BYTES)),
+        directory: request
+            .cwd
+            .as_deref()
+            .map(|cwd| cut(cwd, TEXT_LOGGED_MAX_BYTES)),
         ..Detail::default()
     }
+}
+
+/// The beginning of a text, with a mark where something is left out.
+fn cut(text: &str, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(max_bytes)])
 }
 
 /// What the policy file requires, and what the grant is worth nothing without.
@@ -289,6 +313,41 @@ mod tests {
     fn an_agents_name_cannot_break_a_line() {
         assert_eq!(label("claude\n-code\u{1b}[0m"), "claude-code[0m");
         assert_eq!(label(&"x".repeat(1000)).len(), AGENT_MAX_CHARACTERS);
+    }
+
+    #[test]
+    fn no_request_is_too_long_for_a_record() {
+        let long = "\u{1}".repeat(10 * COMMAND_MAX_BYTES);
+        let request = RunRequest {
+            command: "x".to_owned(),
+            arguments: vec!["ä".repeat(COMMAND_MAX_BYTES), long.clone()],
+            env: Some(long.clone()),
+            cwd: Some(long.clone()),
+            ..RunRequest::default()
+        };
+        let mut detail = detail(&long, &request);
+        assert_eq!(detail.argv.len(), 2);
+        assert_eq!(detail.argv[1].len(), COMMAND_MAX_BYTES - 2 + "…".len());
+        refusal(&RunError::ProgramNotFound(long), &mut detail);
+        let json = serde_json::to_vec(&detail).expect("JSON");
+        assert!(
+            json.len() < crate::audit::DETAIL_MAX_BYTES,
+            "{}",
+            json.len()
+        );
+
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let whole = RunRequest {
+            command: "echo".to_owned(),
+            arguments: words(&["", "a b"]),
+            ..RunRequest::default()
+        };
+        assert_eq!(super::detail("a", &whole).argv, words(&["echo", "", "a b"]));
     }
 
     #[test]

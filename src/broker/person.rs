@@ -298,7 +298,7 @@ impl PersonDoor {
         let aliases = policy.as_deref().zip(env);
         let mut selected: Vec<Selected> = Vec::new();
         for pattern in patterns {
-            let names = || Ok::<_, RunError>(broker.vault().names()?);
+            let names = || Ok(broker.vault().names()?);
             let found = selection::select(std::slice::from_ref(pattern), aliases, names)?;
             let exists = match found.first() {
                 Some(one) => broker.vault().entry(&one.name)?.is_some(),

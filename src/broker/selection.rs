@@ -19,16 +19,16 @@ pub(super) struct Selected {
 
 /// Finds what `patterns` mean, in the order asked for and without repetition. `names` gives all names of the vault, and is
 /// called only if there is a pattern to match.
-pub(super) fn select<E: From<RunError>>(
+pub(super) fn select(
     patterns: &[KeyPattern],
     aliases: Option<(&Policy, &str)>,
-    names: impl Fn() -> Result<Vec<SecretName>, E>,
-) -> Result<Vec<Selected>, E> {
+    names: impl Fn() -> Result<Vec<SecretName>, RunError>,
+) -> Result<Vec<Selected>, RunError> {
     let mut all: Option<Vec<SecretName>> = None;
     let mut selected: Vec<Selected> = Vec::new();
     for pattern in patterns {
         let aliased = match aliases {
-            Some((policy, env)) => Some(policy.alias(env, pattern).map_err(RunError::from)?),
+            Some((policy, env)) => Some(policy.alias(env, pattern)?),
             None => None,
         };
         let stored = aliased.as_ref().map_or(pattern, |aliased| &aliased.pattern);

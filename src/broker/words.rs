@@ -3,7 +3,9 @@
 use super::RunError;
 
 /// Longest command line, in bytes: the words end up in an argument list, which the kernel limits to 128 KiB a word.
-const COMMAND_MAX_BYTES: usize = 128 * 1024;
+pub(super) const COMMAND_MAX_BYTES: usize = 128 * 1024;
+/// Longest name of a program, in bytes: the longest path.
+const PROGRAM_MAX_BYTES: usize = 4096;
 /// Most words of a command.
 const WORDS_MAX: usize = 1000;
 
@@ -40,6 +42,14 @@ impl Words {
         }
         if words.iter().any(|word| word.contains('\0')) {
             return refuse("a word contains a NUL byte".to_owned());
+        }
+        if words
+            .first()
+            .is_some_and(|program| program.len() > PROGRAM_MAX_BYTES)
+        {
+            return refuse(format!(
+                "its program's name has more than {PROGRAM_MAX_BYTES} bytes"
+            ));
         }
         let mut words = words.into_iter();
         match words.next() {
@@ -145,5 +155,7 @@ mod tests {
         assert!(refusal("a 'b").contains("quote"));
         assert!(refusal("  ").contains("names no program"));
         assert!(refusal("a\0b").contains("NUL"));
+        assert!(refusal(&"x".repeat(PROGRAM_MAX_BYTES + 1)).contains("more than 4096 bytes"));
+        assert!(refusal(&"x ".repeat(COMMAND_MAX_BYTES)).contains("1000 words"));
     }
 }

@@ -71,6 +71,5 @@ fn read_value(key: &str, may_be_empty: bool, exact: bool) -> Result<SecretBytes,
             bytes.pop();
         }
     }
-    let value = SecretBytes::from_vec(bytes);
-    Ok(value.duplicate())
+    Ok(SecretBytes::from_vec(bytes))
 }

@@ -42,7 +42,9 @@ mod unsupported;
 pub use outcome::{
     Cause, Channel, Enforcement, Layer, Outcome, Report, Sink, Stage, StartError, Stop,
 };
-pub use plan::{FileId, Home, Limits, Plan, Variable, WorkingDirectory};
+pub use plan::{
+    Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,
+};
 
 #[cfg(not(unix))]
 pub use unsupported::{Cancel, Runner, Stdin, jail};

@@ -34,6 +34,44 @@ pub struct Plan {
     pub limits: Limits,
     /// Names of [layers](crate::Layer) without which it must not start.
     pub require: Vec<String>,
+    /// How far it is shut in.
+    pub confinement: Confinement,
+}
+
+/// How far a child is shut in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// By what disturbs no program: a session of its own, three descriptors, limits, no privileges,
+    /// and an end for the whole tree.
+    Base,
+    /// By every layer that the machine has. The plan must have [`Home::Temporary`].
+    Jail(Jail),
+}
+
+/// What a child in the jail can reach, beside the system's programs and libraries (read-only), a
+/// few device nodes, the processes of its own run, and the run's fresh directory. That one stands
+/// at `/tmp` where the jail has a view of the file system of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Jail {
+    /// Whether it may use the network.
+    pub network: Network,
+    /// Further files and directories that it may read and execute; absolute, and left out where
+    /// they do not exist.
+    pub readable: Vec<PathBuf>,
+    /// Directories that it may change; absolute.
+    pub writable: Vec<PathBuf>,
+    /// Directories that stay out of sight even where they lie within one of the others.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// Whether a child may use the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// TCP and UDP, and Unix sockets within what it can reach. Nothing else.
+    #[default]
+    Allow,
+    /// No socket of any kind, but for connected pairs of its own.
+    None,
 }
 
 /// The identity of a file on this machine while it exists.
@@ -126,7 +164,9 @@ impl Plan {
     /// Whether the run gets a fresh directory of its own.
     #[cfg(unix)]
     pub(crate) fn wants_directory(&self) -> bool {
-        self.home == Home::Temporary || self.working_directory == WorkingDirectory::Temporary
+        matches!(self.confinement, Confinement::Jail(_))
+            || self.home == Home::Temporary
+            || self.working_directory == WorkingDirectory::Temporary
     }
 
     /// Finds what no start can succeed with, so that the error names it and not just an error

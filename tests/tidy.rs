@@ -215,7 +215,17 @@ fn the_runner_knows_nothing_of_ours() {
             names.push(name);
         }
     }
-    assert_eq!(names, ["zeroize", "libc", "rustix"]);
+    assert_eq!(
+        names,
+        [
+            "zeroize",
+            "libc",
+            "rustix",
+            "landlock",
+            "rustix",
+            "seccompiler"
+        ]
+    );
 }
 
 #[test]

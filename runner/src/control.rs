@@ -55,6 +55,13 @@ impl<S: AsFd> Control<S> {
         Ok(())
     }
 
+    /// Sends a message at once. For sockets that block.
+    pub(crate) fn send(&mut self, message: &impl Wire) -> io::Result<()> {
+        self.queue(message)
+            .map_err(|_| io::ErrorKind::InvalidInput)?;
+        self.flush(&mut None)
+    }
+
     /// Sends what is in line, the descriptor together with the first byte, until the socket would
     /// block. An other side that is gone is not an error here: the end of its stream says so.
     pub(crate) fn flush(&mut self, descriptor: &mut Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::outcome::{Cause, Stage, StartError};
 use crate::plan::Plan;
 use crate::wait::wait_for;
-use crate::wire::{Command, Request};
+use crate::wire::{Command, Preparation, Request};
 
 /// The helper program's file name.
 const HELPER: &str = "secretctl-runner";
@@ -78,18 +78,12 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than
-    /// it can do.
-    pub(crate) fn start(path: &Path, plan: Plan, stdin: bool) -> Result<Self, StartError> {
+    /// it can do. The helper begins to prepare at once.
+    pub(crate) fn start(path: &Path, preparation: &Preparation) -> Result<Self, StartError> {
         let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
         ours.set_nonblocking(true).map_err(helper_error)?;
         let mut control = Control::new(ours);
-        let grace = plan.limits.grace.saturating_add(WAKE_MAX);
-        let request = Request {
-            plan,
-            bases: bases(),
-            stdin,
-        };
-        let queued = control.queue(&Command::Start(request));
+        let queued = control.queue(&Command::Prepare(preparation.clone()));
         queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
         let mut process = Program::new(path)
             .env_clear()
@@ -104,17 +98,30 @@ impl Helper {
             })?;
         let stdout = process.stdout.take();
         let stderr = process.stderr.take();
-        let helper = Helper {
+        let mut helper = Helper {
             process,
             control,
             stdout,
             stderr,
-            grace,
+            grace: WAKE_MAX,
             reaped: false,
         };
         prepare_pipe(helper.stdout.as_ref()).map_err(helper_error)?;
         prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
+        helper.control.flush(&mut None).map_err(helper_error)?;
         Ok(helper)
+    }
+
+    /// Puts the plan in line, for a helper that waits for it.
+    pub(crate) fn give(&mut self, plan: Plan, stdin: bool) -> Result<(), StartError> {
+        self.grace = plan.limits.grace.saturating_add(WAKE_MAX);
+        let queued = self.control.queue(&Command::Start(Request { plan, stdin }));
+        queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -159,7 +166,7 @@ fn prepare_pipe<P: AsFd>(pipe: Option<P>) -> io::Result<()> {
 
 /// Where the temporary directory may be made: in memory if possible. The helper checks what they
 /// are.
-fn bases() -> Vec<PathBuf> {
+pub(crate) fn bases() -> Vec<PathBuf> {
     let named = |name| env::var_os(name).map(PathBuf::from);
     [
         named("XDG_RUNTIME_DIR"),

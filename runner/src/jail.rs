@@ -1,7 +1,7 @@
 //! The helper program: one thread that starts one child, watches it and ends it.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::process::{Resource, Rlimit, Signal, getpid, setrlimit};
 
-use crate::child::{Birth, become_program};
 use crate::control::Control;
 use crate::directory::Directory;
-use crate::layers::enforcement;
-use crate::outcome::{Cause, Stage, StartError};
+use crate::layers;
+use crate::outcome::{Cause, Enforcement, Stage, StartError};
 use crate::plan::Limits;
+use crate::prepare::{self, Prepared};
+use crate::steps;
+#[cfg(target_os = "linux")]
+use crate::steps::identity::Identity;
 use crate::sys::{self, Above2};
 use crate::tree::{Ended, Tree};
 use crate::wait::wait_for;
-use crate::wire::{Command, End, Event, Messages, Reason, Request};
+use crate::wire::{Birth, Command, End, Event, Preparation, Reason, Request};
 
 /// What the helper exits with when it was not started by a [`Runner`](crate::Runner), or that one
 /// is gone.
@@ -36,8 +39,8 @@ pub fn main() -> ExitCode {
     harden();
     let mut control = Control::new(io::stdin());
     match receive(&mut control) {
-        Ok((request, stdin)) => {
-            run(&mut Caller { control }, request, stdin);
+        Ok(preparation) => {
+            run(&mut Caller { control }, &preparation);
             ExitCode::SUCCESS
         }
         Err(_) => {
@@ -82,16 +85,15 @@ fn harden() {
     }
 }
 
-/// The first message, and the child's standard input if it came along.
-fn receive(control: &mut Control<io::Stdin>) -> io::Result<(Request, Option<OwnedFd>)> {
-    let mut stdin = None;
+/// The first message. Nothing of a plan is read along with it: the caller sends that only when it
+/// hears that all is prepared, so no process that is made until then has a copy of a secret.
+fn receive(control: &mut Control<io::Stdin>) -> io::Result<Preparation> {
     loop {
-        stdin = control.fill()?.or(stdin);
         match control.next() {
-            Ok(Some(Command::Start(request))) if request.stdin == stdin.is_some() => {
-                return Ok((request, stdin));
+            Ok(Some(Command::Prepare(preparation))) => return Ok(preparation),
+            Ok(None) if control.is_open() => {
+                control.fill()?;
             }
-            Ok(None) if control.is_open() => {}
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -111,27 +113,29 @@ impl Caller {
     }
 }
 
-fn run(caller: &mut Caller, request: Request, stdin: Option<OwnedFd>) {
-    let directory = match prepare(&request) {
-        Ok(directory) => directory,
-        Err(error) => return caller.tell(&Event::Failed(error)),
-    };
-    match start(caller, request, directory.as_ref(), stdin) {
-        Ok(run) => run.watch(caller),
+fn run(caller: &mut Caller, preparation: &Preparation) {
+    let mut directory = None;
+    match prepare::prepare(preparation) {
+        Ok(mut prepared) => {
+            directory = prepared.directory.take();
+            serve(caller, prepared, preparation);
+        }
         Err(error) => caller.tell(&Event::Failed(error)),
     }
     let left_behind = directory.and_then(Directory::remove);
     caller.tell(&Event::Cleaned { left_behind });
 }
 
-fn prepare(request: &Request) -> Result<Option<Directory>, StartError> {
-    request.plan.check()?;
-    if !request.plan.wants_directory() {
-        return Ok(None);
-    }
-    match Directory::create(&request.bases) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(error) => Err(StartError::os(Stage::Directory, error)),
+/// Waits for the plan, and carries it out.
+fn serve(caller: &mut Caller, prepared: Prepared, preparation: &Preparation) {
+    caller.tell(&Event::Ready(prepared.enforcement.clone()));
+    // A caller who has no use for the prepared run just goes.
+    let Ok((request, stdin)) = steps::receive(&mut caller.control) else {
+        return;
+    };
+    match start(caller, prepared, request, stdin, preparation) {
+        Ok(run) => run.watch(caller),
+        Err(error) => caller.tell(&Event::Failed(error)),
     }
 }
 
@@ -140,9 +144,15 @@ struct Run {
     tree: Tree,
     limits: Limits,
     since: Instant,
-    /// Ends without a byte when the program is executed; before that an error may come.
-    birth: Option<UnixStream>,
-    failure: Vec<u8>,
+    /// Ends without a message when the program is executed; before that an error may come.
+    birth: Option<Control<UnixStream>>,
+    failure: Option<StartError>,
+    /// Whether others can read the environment, once the program is executed.
+    hidden: Option<bool>,
+    /// Whether that is to be looked at.
+    look: bool,
+    #[cfg(target_os = "linux")]
+    identity: Option<Identity>,
     /// When patience ends: with the program, or with its end once somebody asked for that.
     patience: Option<Instant>,
     ending: Option<Reason>,
@@ -154,58 +164,68 @@ struct Run {
 /// still end it.
 fn start(
     caller: &mut Caller,
+    prepared: Prepared,
     request: Request,
-    directory: Option<&Directory>,
     stdin: Option<OwnedFd>,
+    preparation: &Preparation,
 ) -> Result<Run, StartError> {
-    let process = |error: io::Error| StartError::os(Stage::Process, error);
-    let enforcement = enforcement(directory.map(Directory::is_in_memory));
-    if let Some(layer) = request
-        .plan
-        .require
-        .iter()
-        .find(|layer| !enforcement.has(layer))
-    {
-        return Err(StartError::new(
-            Stage::Confinement,
-            Cause::LayerMissing(layer.clone()),
-        ));
-    }
-    let (mut birth, theirs) = UnixStream::pair().map_err(process)?;
-    let helper = getpid();
-    let leader = match sys::fork().map_err(process)? {
-        Some(leader) => leader,
-        None => {
-            let directory = directory.map(Directory::path);
-            become_program(
-                &Birth {
-                    plan: &request.plan,
-                    directory,
-                    stdin,
-                    helper,
-                },
-                theirs,
-            )
-        }
-    };
-    drop(theirs);
-    let tree = Tree::new(leader).map_err(|error| process(error.into()))?;
+    request.plan.check()?;
+    let Prepared {
+        tree,
+        mut birth,
+        enforcement,
+        #[cfg(target_os = "linux")]
+        identity,
+        ..
+    } = prepared;
+    require(&request, &enforcement, preparation)?;
+    let look = enforcement.has(layers::ENVIRONMENT);
     caller.tell(&Event::Started {
-        leader: leader.as_raw_pid(),
+        leader: tree.leader().as_raw_pid(),
         enforcement,
     });
     let since = Instant::now();
-    birth.write_all(&[0]).map_err(process)?;
     let limits = request.plan.limits;
+    let queued = birth.queue(&Command::Start(request));
+    queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
+    birth
+        .flush(&mut stdin.as_ref().map(AsFd::as_fd))
+        .map_err(|error| StartError::os(Stage::Process, error))?;
     Ok(Run {
         tree,
         limits,
         since,
         birth: Some(birth),
-        failure: Vec::new(),
+        failure: None,
+        hidden: None,
+        look,
+        #[cfg(target_os = "linux")]
+        identity,
         patience: since.checked_add(limits.timeout),
         ending: None,
     })
+}
+
+/// A run without a layer that its plan requires is not started; nor is one that was prepared for
+/// another plan.
+fn require(
+    request: &Request,
+    enforcement: &Enforcement,
+    preparation: &Preparation,
+) -> Result<(), StartError> {
+    let plan = &request.plan;
+    if plan.confinement != preparation.confinement
+        || plan.wants_directory() != preparation.directory
+    {
+        return Err(StartError::new(Stage::Helper, Cause::Malformed));
+    }
+    match plan.require.iter().find(|layer| !enforcement.has(layer)) {
+        Some(layer) => {
+            let cause = Cause::LayerMissing(layer.clone());
+            Err(StartError::new(Stage::Confinement, cause))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Run {
@@ -234,21 +254,21 @@ impl Run {
             leaked,
             survivors,
         } = self.tree.end();
-        if let Some(birth) = &mut self.birth
-            && !survivors
-        {
-            let _ = birth.read_to_end(&mut self.failure);
+        if !survivors {
+            while self.birth.is_some() {
+                self.hear_birth();
+            }
         }
-        caller.tell(&if self.failure.is_empty() {
-            Event::Ended(End {
+        caller.tell(&match self.failure {
+            None => Event::Ended(End {
                 reason,
                 status,
                 duration,
                 leaked,
                 survivors,
-            })
-        } else {
-            Event::Failed(failure(&self.failure))
+                environment_hidden: self.hidden,
+            }),
+            Some(error) => Event::Failed(error),
         });
     }
 
@@ -257,7 +277,7 @@ impl Run {
         let until = self.patience.map_or(reap, |patience| patience.min(reap));
         let watched = [
             Some(self.tree.leader_ended()),
-            self.birth.as_ref().map(AsFd::as_fd),
+            self.birth.as_ref().map(Control::socket),
             caller.control.is_open().then(|| caller.control.socket()),
         ];
         // An error of poll itself cannot be waited out: go on as if all were over.
@@ -273,14 +293,24 @@ impl Run {
         }
     }
 
+    /// The new process's last word, or the end of its socket when it has become the program.
     fn hear_birth(&mut self) {
         let Some(birth) = &mut self.birth else { return };
-        let mut bytes = [0; 256];
-        match birth.read(&mut bytes) {
-            Ok(0) => self.birth = None,
-            Ok(count) => self.failure.extend_from_slice(&bytes[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => self.birth = None,
+        let understood = birth.fill();
+        match birth.next() {
+            Ok(Some(Birth::Failed(error))) => self.failure = Some(error),
+            Ok(None) if understood.is_ok() && birth.is_open() => {}
+            Ok(None) => {
+                self.birth = None;
+                #[cfg(target_os = "linux")]
+                if self.look && self.failure.is_none() {
+                    self.hidden = self.tree.hides_environment(self.identity);
+                }
+            }
+            Ok(Some(Birth::Ready(_))) | Err(_) => {
+                self.failure = Some(StartError::new(Stage::Process, Cause::Malformed));
+                self.birth = None;
+            }
         }
     }
 
@@ -325,13 +355,4 @@ struct Ready {
     leader: bool,
     birth: bool,
     caller: bool,
-}
-
-fn failure(bytes: &[u8]) -> StartError {
-    let mut messages = Messages::default();
-    messages.push(bytes);
-    match messages.next() {
-        Ok(Some(error)) => error,
-        _ => StartError::new(Stage::Process, Cause::Malformed),
-    }
 }

@@ -1,16 +1,119 @@
-//! What confines a run, said in words: the steps of [`child`](crate::child) that were taken (one
-//! that fails ends the start, so a run that started has them), and what is still open.
+//! What confines a run, said in words: the [`steps`](crate::steps) that were taken (one that fails
+//! ends the start, so a run that started has them), and what is still open.
 #![forbid(unsafe_code)]
 
-use crate::outcome::{Enforcement, Layer};
+use crate::outcome::{Enforcement, Layer, StartError};
+use crate::plan::{Jail, Network};
 use crate::tree;
+use crate::wire::Facts;
 
 /// Whether confinement is complete on this platform.
 const LINUX: bool = cfg!(target_os = "linux");
 
-/// The layers of a run that has started. `directory_in_memory` is none for a run without a
-/// directory of its own.
-pub(crate) fn enforcement(directory_in_memory: Option<bool>) -> Enforcement {
+/// The layer that is looked at once more when the program runs.
+pub(crate) const ENVIRONMENT: &str = "environment";
+
+/// The version of Landlock that first kept signals and abstract sockets from others (Linux 6.12).
+const LANDLOCK_SCOPES: u32 = 6;
+
+/// Whom the program runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    /// Whoever started it, who is not root.
+    Own,
+    /// A user that nobody else is.
+    Other,
+    /// Root, without capabilities.
+    Root,
+}
+
+/// The layers of a run without a jail. `in_memory` is none for a run without a directory of its
+/// own.
+pub(crate) fn base(in_memory: Option<bool>) -> Enforcement {
+    let mut layers = always(subreaper(), in_memory);
+    layers.extend(user(if rustix::process::geteuid().is_root() {
+        User::Root
+    } else {
+        User::Own
+    }));
+    layers.extend([
+        open("process_limit", "number of processes not limited"),
+        open(
+            "namespaces",
+            "other processes of the user are visible and can be signalled",
+        ),
+        open("files", "files of the user not confined"),
+        open("landlock", "not asked for"),
+        open("network", "network not confined"),
+        open("system_calls", "system calls not filtered"),
+        environment(false),
+    ]);
+    Enforcement { layers }
+}
+
+/// The layers of a run in the jail; `missing` says why it has no namespaces of its own.
+pub(crate) fn jail(
+    jail: &Jail,
+    facts: &Facts,
+    missing: Option<&StartError>,
+    in_memory: bool,
+    who: User,
+) -> Enforcement {
+    let own = missing.is_none();
+    let kill = if own {
+        held("kill", "process namespace")
+    } else {
+        subreaper()
+    };
+    let mut layers = always(kill, Some(in_memory));
+    layers.extend(user(who));
+    layers.push(either(
+        own || who == User::Other,
+        "process_limit",
+        "number of processes",
+        "number of processes not limited",
+    ));
+    layers.push(match missing {
+        None => held(
+            "namespaces",
+            match jail.network {
+                Network::Allow => "users, mounts, processes, IPC, host name",
+                Network::None => "users, mounts, processes, IPC, host name, network",
+            },
+        ),
+        Some(error) => open(
+            "namespaces",
+            &format!("other processes of the user are visible ({error})"),
+        ),
+    });
+    layers.push(files(jail, own, facts.landlock > 0));
+    layers.push(if facts.landlock > 0 {
+        held("landlock", &format!("version {}", facts.landlock))
+    } else {
+        open("landlock", "this kernel has none")
+    });
+    layers.push(network(jail.network, own, facts));
+    layers.push(either(
+        facts.system_calls,
+        "system_calls",
+        "filtered",
+        "system calls not filtered",
+    ));
+    layers.push(environment(facts.hidden));
+    Enforcement { layers }
+}
+
+/// What others of the same user can read of the program.
+pub(crate) fn environment(hidden: bool) -> Layer {
+    either(
+        hidden,
+        ENVIRONMENT,
+        "unreadable for other processes of the same user, but for static programs that the program starts",
+        "environment readable for other processes of the same user",
+    )
+}
+
+fn always(kill: Layer, in_memory: Option<bool>) -> Vec<Layer> {
     let mut layers = vec![
         held("session", "own session, no terminal"),
         held("descriptors", "standard input, output and error only"),
@@ -32,14 +135,9 @@ pub(crate) fn enforcement(directory_in_memory: Option<bool>) -> Enforcement {
             "set-user-ID has no effect",
             "set-user-ID programs work",
         ),
-        either(
-            tree::finds_all(),
-            "kill",
-            "subreaper",
-            "process group only: a daemon can outlive the run",
-        ),
+        kill,
     ];
-    layers.extend(directory_in_memory.map(|in_memory| {
+    layers.extend(in_memory.map(|in_memory| {
         either(
             in_memory,
             "memory_directory",
@@ -47,24 +145,63 @@ pub(crate) fn enforcement(directory_in_memory: Option<bool>) -> Enforcement {
             "the temporary directory is on a disk",
         )
     }));
-    if rustix::process::geteuid().is_root() {
-        layers.push(open("user", "the program runs as root"));
+    layers
+}
+
+fn subreaper() -> Layer {
+    either(
+        tree::finds_all(),
+        "kill",
+        "subreaper",
+        "process group only: a daemon can outlive the run",
+    )
+}
+
+fn user(who: User) -> Option<Layer> {
+    match who {
+        User::Own => None,
+        User::Other => Some(held("user", "a user that nobody else is")),
+        User::Root => Some(open("user", "the program runs as root")),
     }
-    layers.extend([
-        open("process_limit", "number of processes not limited"),
-        open(
-            "namespaces",
-            "other processes of the user are visible and can be signalled",
+}
+
+fn files(jail: &Jail, view: bool, landlock: bool) -> Layer {
+    let covered = jail.writable.iter().chain(&jail.readable);
+    let mut covered = covered.flat_map(|place| {
+        let hidden = jail.hidden.iter();
+        hidden.filter(move |hidden| hidden.starts_with(place))
+    });
+    match (view, landlock, covered.next()) {
+        (true, true, _) => held("files", "a view of its own, and Landlock"),
+        (true, false, _) => held("files", "a view of its own"),
+        (false, true, None) => held(
+            "files",
+            "Landlock alone: names and attributes of other files stay visible and changeable",
         ),
-        open("network", "network not confined"),
-        open("files", "files of the user not confined"),
-        open("system_calls", "system calls not filtered"),
-        open(
-            "environment",
-            "environment readable for other processes of the same user",
+        (false, true, Some(_)) => open(
+            "files",
+            "Landlock alone cannot hide a directory within one that is open",
         ),
-    ]);
-    Enforcement { layers }
+        (false, false, _) => open("files", "files of the user not confined"),
+    }
+}
+
+fn network(network: Network, view: bool, facts: &Facts) -> Layer {
+    match (network, facts.system_calls, view) {
+        (Network::None, true, true) => held("network", "none: no sockets, nothing to connect to"),
+        (Network::None, true, false) => held("network", "none: no sockets"),
+        (Network::None, false, true) => open("network", "none, but for vsock sockets"),
+        (Network::None, false, false) => open("network", "network not confined, but for TCP"),
+        (Network::Allow, true, true) if facts.landlock >= LANDLOCK_SCOPES => held(
+            "network",
+            "TCP and UDP allowed; no raw or foreign Unix sockets",
+        ),
+        (Network::Allow, true, _) => open(
+            "network",
+            "TCP and UDP allowed; Unix sockets of other programs can be reached",
+        ),
+        (Network::Allow, false, _) => open("network", "sockets of every kind"),
+    }
 }
 
 fn either(enforced: bool, name: &str, how: &str, without: &str) -> Layer {

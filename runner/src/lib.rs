@@ -14,8 +14,6 @@ mod plan;
 #[cfg(unix)]
 mod cancel;
 #[cfg(unix)]
-mod child;
-#[cfg(unix)]
 mod control;
 #[cfg(unix)]
 mod directory;
@@ -23,8 +21,14 @@ mod directory;
 mod helper;
 #[cfg(unix)]
 pub mod jail;
+#[cfg(target_os = "linux")]
+mod jailed;
 #[cfg(unix)]
 mod layers;
+#[cfg(unix)]
+mod prepare;
+#[cfg(unix)]
+mod steps;
 #[cfg(unix)]
 mod supervise;
 #[cfg(unix)]
@@ -40,7 +44,7 @@ mod wire;
 mod unsupported;
 
 pub use outcome::{
-    Cause, Channel, Enforcement, Layer, Outcome, Report, Sink, Stage, StartError, Stop,
+    Cause, Channel, Enforcement, LAYERS, Layer, Outcome, Report, Sink, Stage, StartError, Stop,
 };
 pub use plan::{
     Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,

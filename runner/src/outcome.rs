@@ -81,6 +81,27 @@ impl Report {
     }
 }
 
+/// The names of all layers, in the order in which they are reported. `memory_directory` is reported
+/// for runs that have a directory of their own, `user` for those that root started.
+pub const LAYERS: [&str; 16] = [
+    "session",
+    "descriptors",
+    "limits",
+    "core",
+    "capabilities",
+    "no_new_privileges",
+    "kill",
+    "memory_directory",
+    "user",
+    "process_limit",
+    "namespaces",
+    "files",
+    "landlock",
+    "network",
+    "system_calls",
+    "environment",
+];
+
 /// Which layers confined a run, in the order in which they were put on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enforcement {
@@ -105,6 +126,18 @@ impl Enforcement {
         self.layers
             .iter()
             .any(|layer| layer.name == name && layer.enforced)
+    }
+
+    /// What was found out later about a layer.
+    #[cfg(unix)]
+    pub(crate) fn replace(&mut self, layer: Layer) {
+        let known = self
+            .layers
+            .iter_mut()
+            .find(|known| known.name == layer.name);
+        if let Some(known) = known {
+            *known = layer;
+        }
     }
 
     /// The layers that did not hold.
@@ -150,6 +183,16 @@ pub enum Stage {
     Program,
     /// Checking that every layer which the plan requires holds.
     Confinement,
+    /// Making namespaces.
+    Namespaces,
+    /// Building the view of the file system.
+    View,
+    /// Putting on Landlock.
+    Landlock,
+    /// Putting on the filter of system calls.
+    SystemCalls,
+    /// Becoming another user.
+    User,
 }
 
 /// Why a start failed.
@@ -191,6 +234,8 @@ pub enum Cause {
     Replaced,
     /// The plan requires this layer, and it does not hold on this machine.
     LayerMissing(String),
+    /// The operating system's answer about this path: the raw error number.
+    Path(PathBuf, i32),
     /// Any other answer of the operating system: the raw error number.
     Os(i32),
 }
@@ -231,6 +276,11 @@ impl fmt::Display for Stage {
             Stage::WorkingDirectory => "working directory",
             Stage::Program => "program",
             Stage::Confinement => "confinement",
+            Stage::Namespaces => "namespaces",
+            Stage::View => "view of the file system",
+            Stage::Landlock => "Landlock",
+            Stage::SystemCalls => "system call filter",
+            Stage::User => "user",
         })
     }
 }
@@ -272,6 +322,10 @@ impl fmt::Display for Cause {
                 );
             }
             Cause::Replaced => "not the file that was judged",
+            Cause::Path(path, errno) => {
+                let error = io::Error::from_raw_os_error(*errno);
+                return write!(f, "{}: {error}", path.display());
+            }
             Cause::Os(errno) => return write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         };
         f.write_str(text)

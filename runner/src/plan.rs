@@ -44,7 +44,7 @@ pub enum Confinement {
     /// By what disturbs no program: a session of its own, three descriptors, limits, no privileges,
     /// and an end for the whole tree.
     Base,
-    /// By every layer that the machine has. The plan must have [`Home::Temporary`].
+    /// By every layer that the machine has. The home is then always [`Home::Temporary`].
     Jail(Jail),
 }
 
@@ -164,9 +164,13 @@ impl Plan {
     /// Whether the run gets a fresh directory of its own.
     #[cfg(unix)]
     pub(crate) fn wants_directory(&self) -> bool {
-        matches!(self.confinement, Confinement::Jail(_))
-            || self.home == Home::Temporary
-            || self.working_directory == WorkingDirectory::Temporary
+        self.has_own_home() || self.working_directory == WorkingDirectory::Temporary
+    }
+
+    /// Whether `HOME` and `TMPDIR` are that directory: in the jail there is no other.
+    #[cfg(unix)]
+    pub(crate) fn has_own_home(&self) -> bool {
+        matches!(self.confinement, Confinement::Jail(_)) || self.home == Home::Temporary
     }
 
     /// Finds what no start can succeed with, so that the error names it and not just an error

@@ -4,9 +4,12 @@
 //! side only steps in when the helper does not answer any more.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -15,10 +18,12 @@ use zeroize::Zeroizing;
 
 use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
+use crate::layers;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, Limits, Plan};
+use crate::plan::{Confinement, Home, Limits, Plan, WorkingDirectory};
+use crate::steps::Faults;
 use crate::wait::wait_for;
-use crate::wire::{Command, End, Event, Reason, Status};
+use crate::wire::{Command, End, Event, Preparation, Reason, Status};
 
 /// Bytes given to the receiver of the output at once, at most.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -34,9 +39,19 @@ const TIDY_MAX: Duration = Duration::from_secs(60);
 const SILENCE_MAX: Duration = Duration::from_millis(500);
 
 /// Runs plans, each in a helper process of its own. Cheap to make and to share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Runner {
     helper: PathBuf,
+    faults: Faults,
+    warm: Arc<Mutex<Option<(Preparation, Helper)>>>,
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("helper", &self.helper)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the child reads.
@@ -57,42 +72,100 @@ impl Runner {
     /// [`Stage::Helper`] with [`Cause::NotFound`], or [`Cause::NotTrusted`] if somebody else could
     /// have written it.
     pub fn beside_current_exe() -> Result<Self, StartError> {
-        helper::beside_current_exe().map(Runner::at)
+        let runner = helper::beside_current_exe().map(Runner::at)?;
+        #[cfg(debug_assertions)]
+        if let Ok(layers) = std::env::var("SECRETCTL_RUNNER_WITHOUT") {
+            return Ok(runner.without(&layers.split(',').collect::<Vec<_>>()));
+        }
+        Ok(runner)
     }
 
     /// The helper program at this path, which the caller vouches for.
     pub fn at(helper: PathBuf) -> Self {
-        Runner { helper }
+        Runner {
+            helper,
+            faults: Faults::default(),
+            warm: Arc::default(),
+        }
     }
 
     /// Starts a helper ahead and lets it shut itself in as far as that is possible without a plan,
     /// so that the next run with this confinement pays for little more than the execution. It waits
-    /// without doing anything, is used for one run at most, and ends with this process.
+    /// without doing anything, is used for one run at most, and ends with this process. There is one
+    /// at a time; nothing happens if there is one for this confinement already.
     ///
     /// # Errors
     ///
     /// When the helper cannot be started. A layer that it cannot put on is no error here.
     pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
-        let _ = confinement;
+        let preparation = self.preparation(confinement, true);
+        if let Some((ready, helper)) = &mut *self.warm()
+            && *ready == preparation
+            && helper.is_alive()
+        {
+            return Ok(());
+        }
+        let helper = Helper::start(&self.helper, &preparation)?;
+        let cold = self.warm().replace((preparation, helper));
+        drop(cold);
         Ok(())
     }
 
-    /// What this machine can enforce.
+    /// What this machine can enforce: found out by a run that does nothing.
     ///
     /// # Errors
     ///
-    /// When the helper cannot be started.
+    /// When it cannot be started.
     pub fn probe(&self, confinement: &Confinement) -> Result<Enforcement, StartError> {
-        let _ = confinement;
-        Ok(Enforcement::default())
+        let plan = Plan {
+            program: "/bin/sleep".into(),
+            expect: None,
+            // Long enough for a look at it.
+            argv: vec!["sleep".into(), "0.1".into()],
+            environment: Vec::new(),
+            home: Home::Temporary,
+            working_directory: WorkingDirectory::Temporary,
+            limits: Limits::default(),
+            require: Vec::new(),
+            confinement: confinement.clone(),
+        };
+        let mut sink = |_, _: &[u8]| ControlFlow::Continue(());
+        let report = self.run(plan, Stdin::Null, &Cancel::new(), &mut sink)?;
+        Ok(report.enforcement)
     }
 
     /// For tests of the fallbacks: treats these layers as if the machine did not have them.
     #[cfg(debug_assertions)]
     #[must_use]
-    pub fn without(self, layers: &[&str]) -> Self {
-        let _ = layers;
+    pub fn without(mut self, layers: &[&str]) -> Self {
+        self.faults = Faults(layers.iter().map(|&layer| layer.to_owned()).collect());
+        self.warm = Arc::default();
         self
+    }
+
+    fn preparation(&self, confinement: &Confinement, directory: bool) -> Preparation {
+        Preparation {
+            confinement: confinement.clone(),
+            directory,
+            bases: helper::bases(),
+            faults: self.faults.clone(),
+        }
+    }
+
+    /// One that was started ahead for just this, or a new one.
+    fn helper(&self, preparation: &Preparation) -> Result<Helper, StartError> {
+        let warm = self.warm().take_if(|(ready, _)| ready == preparation);
+        if let Some((_, mut helper)) = warm
+            && helper.is_alive()
+        {
+            return Ok(helper);
+        }
+        Helper::start(&self.helper, preparation)
+    }
+
+    /// A panic elsewhere leaves nothing half done here.
+    fn warm(&self) -> MutexGuard<'_, Option<(Preparation, Helper)>> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as
@@ -115,8 +188,9 @@ impl Runner {
         if cancel.is_cancelled() {
             return Ok(Report::not_started(Outcome::Cancelled));
         }
-        let mut run = Run::new(&plan.limits, stdin, cancel.listen().map_err(helper_error)?);
-        let mut helper = Helper::start(&self.helper, plan, run.stdin.is_some())?;
+        let preparation = self.preparation(&plan.confinement, plan.wants_directory());
+        let mut helper = self.helper(&preparation)?;
+        let mut run = Run::new(plan, stdin, cancel.listen().map_err(helper_error)?);
         while !run.is_over(&helper) {
             run.turn(&mut helper, sink)?;
         }
@@ -128,6 +202,8 @@ impl Runner {
 /// What is known about the run so far.
 struct Run<'a> {
     listener: Listener,
+    /// To be sent when the helper is ready.
+    plan: Option<Plan>,
     /// To be sent with the plan.
     stdin: Option<BorrowedFd<'a>>,
     buffer: Zeroizing<Vec<u8>>,
@@ -148,13 +224,15 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(limits: &Limits, stdin: Stdin<'a>, listener: Listener) -> Self {
+    fn new(plan: Plan, stdin: Stdin<'a>, listener: Listener) -> Self {
+        let limits = plan.limits;
         let patience = limits
             .timeout
             .saturating_add(limits.grace)
             .saturating_add(LATE_MAX);
         Run {
             listener,
+            plan: Some(plan),
             stdin: match stdin {
                 Stdin::Null => None,
                 Stdin::Inherit(descriptor) => Some(descriptor),
@@ -193,13 +271,16 @@ impl<'a> Run<'a> {
         if listener {
             self.listen(helper).map_err(helper_error)?;
         }
-        helper
-            .control
-            .flush(&mut self.stdin)
-            .map_err(helper_error)?;
         if control {
             self.hear(helper)?;
         }
+        let mut none = None;
+        let stdin = if self.plan.is_none() {
+            &mut self.stdin
+        } else {
+            &mut none
+        };
+        helper.control.flush(stdin).map_err(helper_error)?;
         self.keep_time(helper, stdout || stderr);
         Ok(())
     }
@@ -254,7 +335,8 @@ impl<'a> Run<'a> {
             // A message of a few bytes is never too long.
             let _ = helper.control.queue(&Command::Signal(number.into()));
         }
-        if count == 0 {
+        // A signal before there is a program to decide about it ends the run.
+        if count == 0 || self.plan.is_some() {
             self.cancelled = true;
             self.ask_to_end(helper);
         }
@@ -273,12 +355,26 @@ impl<'a> Run<'a> {
         let malformed = |_| StartError::new(Stage::Helper, Cause::Malformed);
         while let Some(event) = helper.control.next().map_err(malformed)? {
             match event {
+                Event::Ready(_) => {
+                    if let Some(plan) = self.plan.take()
+                        && !self.cancelled
+                    {
+                        helper.give(plan, self.stdin.is_some())?;
+                    }
+                }
                 Event::Started {
                     leader,
                     enforcement,
                 } => self.started = Some((leader, enforcement)),
                 Event::Failed(error) => self.failed = Some(error),
-                Event::Ended(end) => self.ended = Some(end),
+                Event::Ended(end) => {
+                    if let (Some((_, enforcement)), Some(hidden)) =
+                        (&mut self.started, end.environment_hidden)
+                    {
+                        enforcement.replace(layers::environment(hidden));
+                    }
+                    self.ended = Some(end);
+                }
                 Event::Cleaned { left_behind } => self.left_behind = left_behind,
             }
             if self.ended.is_some() || self.failed.is_some() {
@@ -330,6 +426,9 @@ impl<'a> Run<'a> {
             return Err(error);
         }
         let Some((_, enforcement)) = self.started else {
+            if self.cancelled {
+                return Ok(Report::not_started(Outcome::Cancelled));
+            }
             return Err(StartError::new(Stage::Helper, Cause::Died));
         };
         let outcome = match &self.ended {

@@ -11,6 +11,9 @@ use std::ptr;
 
 use rustix::process::{Pid, Resource, Signal, getrlimit};
 
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+
 /// Highest signal number there is on the platforms we know.
 const SIGNAL_MAX: c_int = 64;
 
@@ -208,4 +211,138 @@ pub(crate) fn watch_exit(pid: Pid) -> rustix::io::Result<std::os::fd::OwnedFd> {
 #[cfg(target_os = "linux")]
 pub(crate) fn watch_exit(pid: Pid) -> rustix::io::Result<std::os::fd::OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+}
+
+/// What only Linux has.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+    use std::ptr;
+
+    use libc::{c_int, c_long, c_uint};
+    use rustix::process::Pid;
+
+    /// Like [`fork`](super::fork), the new process in namespaces of its own (`CLONE_NEW*`).
+    pub(crate) fn clone(namespaces: c_int) -> io::Result<Option<Pid>> {
+        let flags = c_long::from(namespaces | libc::SIGCHLD);
+        // SAFETY: without a stack and without shared memory this is a fork, see there. The C library
+        // does not learn of it, which matters to programs with threads only.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        match c_int::try_from(pid) {
+            Ok(pid) if pid >= 0 => Ok(Pid::from_raw(pid)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// What a mount allows. Set-user-ID files never have an effect.
+    #[derive(Clone, Copy)]
+    pub(crate) struct MountAttributes {
+        pub(crate) read_only: bool,
+        pub(crate) devices: bool,
+    }
+
+    /// Restricts a mount that is not attached yet, and all below it (Linux 5.12).
+    pub(crate) fn set_mount_attributes(
+        tree: BorrowedFd<'_>,
+        attributes: MountAttributes,
+    ) -> io::Result<()> {
+        let mut set = libc::MOUNT_ATTR_NOSUID;
+        if attributes.read_only {
+            set |= libc::MOUNT_ATTR_RDONLY;
+        }
+        if !attributes.devices {
+            set |= libc::MOUNT_ATTR_NODEV;
+        }
+        mount_setattr(tree, set, None)
+    }
+
+    /// Maps users and groups of a mount that is not attached yet by those of a user namespace.
+    pub(crate) fn map_mount(tree: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
+        mount_setattr(tree, libc::MOUNT_ATTR_IDMAP, Some(namespace))
+    }
+
+    fn mount_setattr(
+        tree: BorrowedFd<'_>,
+        set: u64,
+        namespace: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let attributes = libc::mount_attr {
+            attr_set: set,
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: namespace.map_or(0, |fd| fd.as_raw_fd().unsigned_abs().into()),
+        };
+        // SAFETY: the descriptors are open, the path is a C string, and the kernel reads a struct of
+        // the size that it is told.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                tree.as_raw_fd(),
+                c"".as_ptr(),
+                libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+                &raw const attributes,
+                size_of::<libc::mount_attr>(),
+            )
+        };
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// A descriptor that becomes readable when a child has ended, instead of a signal.
+    pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+        // SAFETY: sigset_t is a plain bit set, for which zero is a value; it lives during the calls,
+        // which fill it, block what is in it, and make a new descriptor that nobody else owns.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGCHLD);
+            libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut());
+            match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+                -1 => Err(io::Error::last_os_error()),
+                fd => Ok(OwnedFd::from_raw_fd(fd)),
+            }
+        }
+    }
+
+    /// Takes what made such a descriptor readable. Signals of the same kind count as one.
+    pub(crate) fn take_signal(signals: &OwnedFd) {
+        let mut taken = [0; size_of::<libc::signalfd_siginfo>()];
+        // One signal at most is waiting; if it is not there any more, somebody looks once too often.
+        let _ = rustix::io::read(signals, &mut taken);
+    }
+
+    /// For the first process of a process namespace: whether there is any other process in it.
+    pub(crate) fn anybody_else() -> bool {
+        // SAFETY: signal 0 is not sent, only its permission is looked at.
+        unsafe { libc::kill(-1, 0) == 0 }
+    }
+
+    /// The kernel's version of Landlock; 0 where it has none or it is switched off.
+    pub(crate) fn landlock_version() -> u32 {
+        /// `LANDLOCK_CREATE_RULESET_VERSION` of linux/landlock.h.
+        const VERSION: c_uint = 1;
+        let none = ptr::null::<u8>();
+        // SAFETY: with this flag the kernel takes no pointer.
+        let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0, VERSION) };
+        u32::try_from(version).unwrap_or(0)
+    }
+
+    /// Whether the kernel has filters of system calls that can end a process (Linux 4.14).
+    pub(crate) fn has_system_call_filters() -> bool {
+        let action = libc::SECCOMP_RET_KILL_PROCESS;
+        // SAFETY: the kernel reads one integer.
+        let available = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_GET_ACTION_AVAIL,
+                0,
+                &raw const action,
+            )
+        };
+        available == 0
+    }
 }

@@ -16,6 +16,7 @@ use crate::outcome::{Cause, Enforcement, Layer, Stage, StartError};
 use crate::plan::{
     Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,
 };
+use crate::steps::Faults;
 
 /// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual
 /// stack limit, so that it is the kernel who refuses, with its own word for it.
@@ -25,28 +26,38 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// What the caller tells the helper. `Start` comes first and once.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+/// What the caller tells the helper: `Prepare` first and once, then, when it hears `Ready`, `Start`
+/// once.
 pub(crate) enum Command {
+    Prepare(Preparation),
     Start(Request),
     Signal(i32),
     Cancel,
 }
 
+/// What can be done before there is a plan, and holds no secret.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Preparation {
+    pub(crate) confinement: Confinement,
+    /// Whether the run gets a directory of its own.
+    pub(crate) directory: bool,
+    /// Where that may be made, best first. The helper's own environment is empty.
+    pub(crate) bases: Vec<PathBuf>,
+    pub(crate) faults: Faults,
+}
+
 pub(crate) struct Request {
     pub(crate) plan: Plan,
-    /// Where the temporary directory may be made, best first. The helper's own environment is
-    /// empty.
-    pub(crate) bases: Vec<PathBuf>,
     /// Whether a descriptor for the child's standard input comes along.
     pub(crate) stdin: bool,
 }
 
-/// What the helper tells the caller: `Started` when there is a process, before it may become the
+/// What the helper tells the caller: `Ready` when it waits for a plan; `Started` when there is a process, before it may become the
 /// program; then `Failed` or `Ended`; `Failed` may also come at first. After either of them
 /// `Cleaned`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
+    Ready(Enforcement),
     Started {
         leader: i32,
         enforcement: Enforcement,
@@ -65,6 +76,33 @@ pub(crate) struct End {
     pub(crate) duration: Duration,
     pub(crate) leaked: bool,
     pub(crate) survivors: bool,
+    /// What was found when the program was running, if it ran long enough to look.
+    pub(crate) environment_hidden: Option<bool>,
+}
+
+/// What the new process tells the helper.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Birth {
+    Ready(Facts),
+    Failed(StartError),
+}
+
+/// What the new process could prepare.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Facts {
+    /// Version of Landlock; 0 is none.
+    pub(crate) landlock: u32,
+    pub(crate) system_calls: bool,
+    /// Nobody else can read what dynamically linked programs have in memory.
+    pub(crate) hidden: bool,
+}
+
+/// What the first process of a process namespace tells the helper when the main process has ended.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Passed {
+    pub(crate) status: Status,
+    /// Others were still there.
+    pub(crate) leaked: bool,
 }
 
 /// Who ended the run.
@@ -209,11 +247,14 @@ structs! {
     FileId { dev, ino }
     Variable { name, value }
     Limits { timeout, grace, processes, open_files, file_size_bytes }
-    Request { plan, bases, stdin }
+    Preparation { confinement, directory, bases, faults }
+    Request { plan, stdin }
+    Facts { landlock, system_calls, hidden }
+    Passed { status, leaked }
     Enforcement { layers }
     Layer { name, enforced, detail }
     StartError { stage, cause }
-    End { reason, status, duration, leaked, survivors }
+    End { reason, status, duration, leaked, survivors, environment_hidden }
 }
 
 /// An enum is the number given here, then its fields.
@@ -244,12 +285,14 @@ macro_rules! enums {
 }
 
 enums! {
-    Command { 1 => Start(request), 2 => Signal(number), 3 => Cancel, }
+    Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, }
+    Birth { 1 => Ready(facts), 2 => Failed(error), }
     Event {
-        1 => Started { leader, enforcement },
-        2 => Failed(error),
-        3 => Ended(end),
-        4 => Cleaned { left_behind },
+        1 => Ready(enforcement),
+        2 => Started { leader, enforcement },
+        3 => Failed(error),
+        4 => Ended(end),
+        5 => Cleaned { left_behind },
     }
     Reason { 1 => Leader, 2 => Deadline, 3 => Cancel, }
     Status { 1 => Exited(code), 2 => Signaled(signal), 3 => Unknown, }
@@ -259,13 +302,24 @@ enums! {
     WorkingDirectory { 1 => Temporary, 2 => At(path), }
     Stage {
         1 => Platform, 2 => Helper, 3 => Plan, 4 => Directory, 5 => Process, 6 => Session, 7 => Limits,
-        8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program, 12 => Confinement,
+        8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program, 12 => Confinement, 13 => Namespaces, 14 => View,
+        15 => Landlock, 16 => SystemCalls, 17 => User,
     }
     Cause {
         1 => Unsupported, 2 => NotFound, 3 => NotTrusted, 4 => Died, 5 => Malformed, 6 => TooLarge,
         7 => RelativePath, 8 => NoArguments, 9 => ContainsNul, 10 => VariableName,
         11 => VariableRepeated(name), 12 => VariableTooLong(name), 13 => NotExecutable,
         14 => NoInterpreter, 15 => UnknownFormat, 16 => TooLong, 17 => Replaced, 18 => Os(errno), 19 => LayerMissing(name),
+        20 => Path(path, errno),
+    }
+}
+
+impl Wire for Faults {
+    fn put(&self, to: &mut Writer) {
+        self.0.put(to);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Vec::take(from).map(Faults)
     }
 }
 
@@ -367,197 +421,4 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    type Bytes = Vec<u8>;
-
-    /// What a plan is made of: a plan itself cannot be printed.
-    #[derive(Debug, Clone)]
-    struct Parts {
-        program: Bytes,
-        expect: Option<(u64, u64)>,
-        argv: Vec<Bytes>,
-        environment: Vec<(Bytes, Bytes)>,
-        home: bool,
-        directory: Option<Bytes>,
-        timeout: u64,
-        limits: (u32, u32, Option<u64>),
-        require: Vec<String>,
-    }
-
-    fn bytes() -> impl Strategy<Value = Bytes> {
-        vec(any::<u8>(), 0..40)
-    }
-
-    fn parts() -> impl Strategy<Value = Parts> {
-        let limits = any::<(u64, (u32, u32, Option<u64>))>();
-        let lists = (
-            vec(bytes(), 0..5),
-            vec((bytes(), bytes()), 0..5),
-            vec(any::<String>(), 0..3),
-        );
-        let places = (bytes(), any::<bool>(), proptest::option::of(bytes()));
-        (places, any::<Option<(u64, u64)>>(), lists, limits).prop_map(
-            |(
-                (program, home, directory),
-                expect,
-                (argv, environment, require),
-                (timeout, limits),
-            )| Parts {
-                program,
-                expect,
-                argv,
-                environment,
-                home,
-                directory,
-                timeout,
-                limits,
-                require,
-            },
-        )
-    }
-
-    fn plan(parts: Parts) -> Plan {
-        let (processes, open_files, file_size_bytes) = parts.limits;
-        let timeout = Duration::from_nanos(parts.timeout);
-        let variable = |(name, value)| Variable::new(OsString::from_vec(name), value);
-        Plan {
-            program: OsString::from_vec(parts.program).into(),
-            expect: parts.expect.map(|(dev, ino)| FileId { dev, ino }),
-            argv: parts.argv.into_iter().map(OsString::from_vec).collect(),
-            environment: parts.environment.into_iter().map(variable).collect(),
-            home: if parts.home {
-                Home::Temporary
-            } else {
-                Home::Unchanged
-            },
-            working_directory: match parts.directory {
-                Some(path) => WorkingDirectory::At(OsString::from_vec(path).into()),
-                None => WorkingDirectory::Temporary,
-            },
-            limits: Limits {
-                timeout,
-                grace: timeout / 2,
-                processes,
-                open_files,
-                file_size_bytes,
-            },
-            confinement: if parts.home {
-                Confinement::Base
-            } else {
-                let paths: Vec<PathBuf> = parts.require.iter().map(PathBuf::from).collect();
-                Confinement::Jail(Jail {
-                    network: Network::None,
-                    readable: paths.clone(),
-                    writable: paths.clone(),
-                    hidden: paths,
-                })
-            },
-            require: parts.require,
-        }
-    }
-
-    /// What was read is what was sent if it is sent as the same bytes: a plan cannot be compared
-    /// either.
-    fn round_trip<T: Wire>(value: &T) {
-        let sent = Writer::message(value).unwrap();
-        let mut messages = Messages::default();
-        messages.push(&sent);
-        let received: T = messages.next().unwrap().unwrap();
-        assert!(sent == Writer::message(&received).unwrap());
-        assert!(messages.next::<T>().unwrap().is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn plans_arrive_as_they_were_sent(parts in parts(), bases in vec(bytes(), 0..3), stdin: bool) {
-            let bases = bases.into_iter().map(|path| OsString::from_vec(path).into()).collect();
-            round_trip(&Command::Start(Request { plan: plan(parts), bases, stdin }));
-        }
-
-        #[test]
-        fn any_bytes_are_a_value_or_malformed(bytes in vec(any::<u8>(), 0..200), tag in 0..6u8) {
-            let mut messages = Messages::default();
-            messages.push(&u32::try_from(bytes.len() + 1).unwrap().to_le_bytes());
-            messages.push(&[tag]);
-            messages.push(&bytes);
-            let _ = messages.next::<Command>();
-            let mut messages = Messages::default();
-            messages.push(&bytes);
-            let _ = messages.next::<Event>();
-        }
-
-        #[test]
-        fn a_message_counts_only_when_it_is_whole(parts in parts(), cut in any::<prop::sample::Index>()) {
-            let sent = Writer::message(&plan(parts)).unwrap();
-            let cut = cut.index(sent.len());
-            let mut messages = Messages::default();
-            messages.push(&sent[..cut]);
-            assert!(messages.next::<Plan>().unwrap().is_none());
-            messages.push(&sent[cut..]);
-            assert!(messages.next::<Plan>().unwrap().is_some());
-        }
-    }
-
-    #[test]
-    fn every_event_arrives_as_it_was_sent() {
-        let layer = Layer {
-            name: "kill".into(),
-            enforced: true,
-            detail: "subreaper".into(),
-        };
-        let end = End {
-            reason: Reason::Deadline,
-            status: Status::Signaled(9),
-            duration: Duration::from_millis(3),
-            leaked: true,
-            survivors: false,
-        };
-        let error = StartError {
-            stage: Stage::Program,
-            cause: Cause::VariableTooLong("NAME".into()),
-        };
-        for event in [
-            Event::Started {
-                leader: 42,
-                enforcement: Enforcement {
-                    layers: vec![layer],
-                },
-            },
-            Event::Failed(error),
-            Event::Ended(end),
-            Event::Cleaned {
-                left_behind: Some("/tmp/left".into()),
-            },
-        ] {
-            let mut messages = Messages::default();
-            messages.push(&Writer::message(&event).unwrap());
-            assert_eq!(messages.next(), Ok(Some(event)));
-        }
-    }
-
-    #[test]
-    fn lengths_beyond_the_limit_and_the_input_are_malformed() {
-        let next = |bytes: &[u8]| {
-            let mut messages = Messages::default();
-            messages.push(bytes);
-            messages.next::<Vec<u8>>().map(|found| found.is_some())
-        };
-        let beyond = u32::try_from(MESSAGE_BYTES_MAX + 1).unwrap();
-        assert_eq!(next(&beyond.to_le_bytes()), Err(Malformed));
-        // A list of four thousand million items in four bytes.
-        assert_eq!(next(&[4, 0, 0, 0, 255, 255, 255, 255]), Err(Malformed));
-        // A byte too many.
-        assert_eq!(next(&[5, 0, 0, 0, 0, 0, 0, 0, 7]), Err(Malformed));
-        assert_eq!(next(&[4, 0, 0, 0, 0, 0, 0, 0]), Ok(true));
-    }
-
-    #[test]
-    fn a_message_that_is_too_long_is_not_sent() {
-        let long = Zeroizing::new(vec![0; MESSAGE_BYTES_MAX - 3]);
-        assert!(Writer::message(&long).is_err());
-    }
-}
+mod tests;

@@ -152,8 +152,9 @@ fn the_report_says_what_holds_and_what_is_missing() {
     let mut missing = vec![
         "process_limit",
         "namespaces",
-        "network",
         "files",
+        "landlock",
+        "network",
         "system_calls",
         "environment",
     ];

@@ -1,4 +1,4 @@
-//! All processes of one run, and how they end.
+//! A tree of processes by its parentage.
 //!
 //! On Linux the helper is a subreaper: whatever in the tree loses its parent becomes a child of the
 //! helper, also daemons in sessions of their own. Killing all children until there are none
@@ -16,19 +16,16 @@ use rustix::process::{
     wait, waitid,
 };
 
+use super::{Ended, KILL_MAX};
 use crate::sys;
 use crate::wait::wait_for;
 use crate::wire::Status;
-
-/// Longest wait for killed processes. One that hangs in the kernel may never end, the caller must
-/// not wait for it.
-const KILL_MAX: Duration = Duration::from_secs(5);
 
 /// Longest pause between two looks at the children, for the case that the kernel's list was not
 /// complete.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-pub(crate) struct Tree {
+pub(crate) struct Children {
     leader: Pid,
     leader_ended: OwnedFd,
     status: Option<Status>,
@@ -38,22 +35,15 @@ pub(crate) struct Tree {
     ended: bool,
 }
 
-/// What was found at the end.
-pub(crate) struct Ended {
-    pub(crate) status: Status,
-    pub(crate) leaked: bool,
-    pub(crate) survivors: bool,
-}
-
 /// Whether daemons can be found, too.
 pub(crate) fn finds_all() -> bool {
     children().is_some()
 }
 
-impl Tree {
+impl Children {
     pub(crate) fn new(leader: Pid) -> rustix::io::Result<Self> {
         match sys::watch_exit(leader) {
-            Ok(leader_ended) => Ok(Tree {
+            Ok(leader_ended) => Ok(Children {
                 leader,
                 leader_ended,
                 status: None,
@@ -67,6 +57,10 @@ impl Tree {
         }
     }
 
+    pub(crate) fn leader(&self) -> Pid {
+        self.leader
+    }
+
     /// Becomes readable when the leader ends.
     pub(crate) fn leader_ended(&self) -> BorrowedFd<'_> {
         self.leader_ended.as_fd()
@@ -77,12 +71,6 @@ impl Tree {
         if kill_process_group(self.leader, signal) == Err(Errno::SRCH) {
             let _ = kill_process(self.leader, signal);
         }
-    }
-
-    /// Asks everything to end. A stopped process would not hear it.
-    pub(crate) fn ask_to_end(&self) {
-        self.signal(Signal::TERM);
-        self.signal(Signal::CONT);
     }
 
     /// Waits for orphans that have ended, which nobody else can do. The leader is left for the end,
@@ -99,7 +87,7 @@ impl Tree {
     }
 
     /// Kills what is still alive, and waits for all.
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn end(&mut self) -> Ended {
         let leaked = !is_alive(self.leader) && others_alive(self.leader);
         self.kill_all();
         Ended {
@@ -155,7 +143,7 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
+impl Drop for Children {
     fn drop(&mut self) {
         if !self.ended {
             self.kill_all();

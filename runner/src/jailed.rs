@@ -1,0 +1,168 @@
+//! The rungs of the jail: in namespaces of its own, with a view of the file system of its own; and
+//! where the machine refuses that, among the user's other processes.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::chown;
+use rustix::process::geteuid;
+
+use crate::control::Control;
+use crate::layers::{self, User};
+use crate::outcome::{Stage, StartError};
+use crate::plan::Jail;
+use crate::prepare::{Newborn, Prepared, await_readiness, in_this_namespace, make_directory};
+use crate::steps::identity::Identity;
+use crate::steps::namespaces::{self, Numbers};
+use crate::steps::reach::{Access, Place, Reach};
+use crate::steps::view::{self, Tree as Mounts};
+use crate::steps::{NOT_STARTED, Setting, become_program, idmap};
+use crate::sys;
+use crate::tree::{self, Inhabitants, Tree};
+use crate::wire::{Birth, Preparation};
+
+/// The highest rung that the machine lets us stand on. Root gives up being root, unless it has to
+/// change what is root's and that cannot be mapped.
+pub(crate) fn prepare(preparation: &Preparation, jail: &Jail) -> Result<Prepared, StartError> {
+    let identity = Identity::of_this_run().filter(|_| !preparation.faults.has("user"));
+    let mut tried = in_namespaces(preparation, jail, identity);
+    if tried.is_err() && identity.is_some() {
+        tried = in_namespaces(preparation, jail, None);
+    }
+    tried.or_else(|missing| {
+        let identity = identity.filter(|_| jail.writable.is_empty());
+        beside_others(preparation, jail, identity, &missing)
+    })
+}
+
+fn who(identity: Option<Identity>) -> User {
+    match identity {
+        Some(_) => User::Other,
+        None if geteuid().is_root() => User::Root,
+        None => User::Own,
+    }
+}
+
+fn in_namespaces(
+    preparation: &Preparation,
+    jail: &Jail,
+    identity: Option<Identity>,
+) -> Result<Prepared, StartError> {
+    let refused = |error: io::Error| StartError::os(Stage::Namespaces, error);
+    if preparation.faults.has("namespaces") {
+        return Err(refused(io::Error::from_raw_os_error(libc::EPERM)));
+    }
+    let reach = Reach::of(jail);
+    let mounts = mounts(&reach, identity)?;
+    let (ours, theirs) = UnixStream::pair().map_err(refused)?;
+    let (helper, first) = UnixStream::pair().map_err(refused)?;
+    let caller = Numbers::current();
+    let settle = move |reach: Reach, mounts| {
+        namespaces::settle(identity, caller)?;
+        let hide = !preparation.faults.has(layers::ENVIRONMENT);
+        let protection = view::build(&reach, mounts, hide)?;
+        Ok(Setting {
+            reach: Some(reach),
+            namespaces: true,
+            counts_processes: true,
+            protection,
+            parent: None,
+            ..Setting::base(preparation, Some(view::own()))
+        })
+    };
+    // The new process does not come back from there: what it is then is for good.
+    let bear = move || match sys::clone(namespaces::wanted(jail.network))? {
+        Some(pid) => Ok((pid, ours, helper)),
+        None => {
+            drop((ours, helper));
+            become_first(first, theirs, || settle(reach, mounts))
+        }
+    };
+    let born = match identity {
+        Some(identity) => identity.assume(bear),
+        None => bear(),
+    };
+    let (pid, ours, helper) = born.map_err(refused)?;
+    let tree = Inhabitants::new(pid, helper).map_err(refused)?;
+    let mut newborn = await_readiness(Tree::Inhabitants(tree), ours)?;
+    newborn.tree.find_leader();
+    let enforcement = layers::jail(jail, &newborn.facts, None, true, who(identity));
+    Ok(Prepared {
+        identity,
+        ..newborn.with(enforcement)
+    })
+}
+
+/// Copies of mounts that only root can reach, or make.
+fn mounts(reach: &Reach, identity: Option<Identity>) -> Result<Vec<Mounts>, StartError> {
+    let copy = |place: &Place| {
+        let Some(identity) = identity else {
+            return Ok(None);
+        };
+        let tree = match place.access {
+            Access::Read => view::clone_tree(&place.path),
+            Access::Write => idmap::clone_tree(&place.path, identity),
+        };
+        tree.map(Some)
+            .map_err(|error| view::failed(&place.path, error))
+    };
+    reach.places.iter().map(copy).collect()
+}
+
+/// Runs in the first process of the new namespaces, never returns.
+fn become_first(
+    helper: UnixStream,
+    birth: UnixStream,
+    settle: impl FnOnce() -> Result<Setting, StartError>,
+) -> ! {
+    // Unwinding would go on as a second helper.
+    std::panic::set_hook(Box::new(|_| sys::exit_now(NOT_STARTED)));
+    let process = |error: io::Error| StartError::os(Stage::Process, error);
+    let ready = settle().and_then(|setting| {
+        let children = sys::child_signals().map_err(process)?;
+        let leader = sys::fork().map_err(process)?;
+        Ok((setting, children, leader))
+    });
+    match ready {
+        Ok((_, children, Some(leader))) => {
+            drop(birth);
+            tree::rule(leader, &children, helper)
+        }
+        Ok((setting, children, None)) => {
+            drop((helper, children));
+            become_program(&setting, birth)
+        }
+        Err(error) => {
+            let _ = Control::new(birth).send(&Birth::Failed(error));
+            sys::exit_now(NOT_STARTED)
+        }
+    }
+}
+
+/// Without namespaces: the run's directory can be seen by others, and belongs to the run's user.
+fn beside_others(
+    preparation: &Preparation,
+    jail: &Jail,
+    identity: Option<Identity>,
+    missing: &StartError,
+) -> Result<Prepared, StartError> {
+    let directory = make_directory(preparation)?;
+    if let Some(identity) = identity {
+        chown(directory.path(), Some(identity.uid), Some(identity.gid))
+            .map_err(|error| StartError::os(Stage::Directory, error))?;
+    }
+    let newborn: Newborn = in_this_namespace(Setting {
+        reach: Some(Reach::of(jail)),
+        identity,
+        counts_processes: identity.is_some(),
+        ..Setting::base(preparation, Some(directory.path().to_owned()))
+    })?;
+    let in_memory = directory.is_in_memory();
+    let who = who(identity);
+    let enforcement = layers::jail(jail, &newborn.facts, Some(missing), in_memory, who);
+    Ok(Prepared {
+        directory: Some(directory),
+        ..newborn.with(enforcement)
+    })
+}

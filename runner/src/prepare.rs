@@ -1,0 +1,139 @@
+//! The helper's part before there is a plan: the run's directory, and a new process that is shut in
+//! as far as the machine lets it.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::process::getpid;
+
+use crate::control::Control;
+use crate::directory::Directory;
+#[cfg(target_os = "linux")]
+use crate::jailed;
+use crate::layers;
+use crate::outcome::{Cause, Enforcement, Stage, StartError};
+use crate::plan::Confinement;
+#[cfg(target_os = "linux")]
+use crate::steps::identity::Identity;
+use crate::steps::{Setting, become_program};
+use crate::sys;
+use crate::tree::{Children, Tree};
+use crate::wait::wait_for;
+use crate::wire::{Birth, Facts, Preparation};
+
+/// How long the new process may take to shut itself in: it waits for nobody, but the machine may be
+/// busy.
+const PREPARE_MAX: Duration = Duration::from_secs(20);
+
+/// A process that waits for its plan.
+pub(crate) struct Prepared {
+    pub(crate) tree: Tree,
+    pub(crate) birth: Control<UnixStream>,
+    pub(crate) enforcement: Enforcement,
+    /// A directory of the run's own that others can see, if it has one.
+    pub(crate) directory: Option<Directory>,
+    /// Whom it runs as outside, if not as the helper's user.
+    #[cfg(target_os = "linux")]
+    pub(crate) identity: Option<Identity>,
+}
+
+/// Starts the new process with every layer that can be had, and without those that cannot.
+pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError> {
+    #[cfg(target_os = "linux")]
+    if let Confinement::Jail(jail) = &preparation.confinement {
+        return jailed::prepare(preparation, jail);
+    }
+    let mut directory = None;
+    if preparation.directory || matches!(preparation.confinement, Confinement::Jail(_)) {
+        directory = Some(make_directory(preparation)?);
+    }
+    let in_memory = directory.as_ref().map(Directory::is_in_memory);
+    let own = directory.as_ref().map(|one| one.path().to_owned());
+    let newborn = in_this_namespace(Setting::base(preparation, own))?;
+    let mut prepared = newborn.with(layers::base(in_memory));
+    prepared.directory = directory;
+    Ok(prepared)
+}
+
+/// In the first base that will do.
+pub(crate) fn make_directory(preparation: &Preparation) -> Result<Directory, StartError> {
+    Directory::create(&preparation.bases).map_err(|error| StartError::os(Stage::Directory, error))
+}
+
+/// The process with what it said.
+pub(crate) struct Newborn {
+    pub(crate) tree: Tree,
+    pub(crate) birth: Control<UnixStream>,
+    pub(crate) facts: Facts,
+}
+
+impl Newborn {
+    pub(crate) fn with(self, enforcement: Enforcement) -> Prepared {
+        Prepared {
+            tree: self.tree,
+            birth: self.birth,
+            enforcement,
+            directory: None,
+            #[cfg(target_os = "linux")]
+            identity: None,
+        }
+    }
+}
+
+impl Setting {
+    pub(crate) fn base(preparation: &Preparation, own: Option<PathBuf>) -> Self {
+        Setting {
+            confinement: preparation.confinement.clone(),
+            own,
+            #[cfg(target_os = "linux")]
+            reach: None,
+            #[cfg(target_os = "linux")]
+            identity: None,
+            namespaces: false,
+            counts_processes: false,
+            #[cfg(target_os = "linux")]
+            protection: None,
+            parent: Some(getpid()),
+            faults: preparation.faults.clone(),
+        }
+    }
+}
+
+/// A new process that is our child and sees what we see.
+pub(crate) fn in_this_namespace(setting: Setting) -> Result<Newborn, StartError> {
+    let process = |error: io::Error| StartError::os(Stage::Process, error);
+    let (ours, theirs) = UnixStream::pair().map_err(process)?;
+    let leader = match sys::fork().map_err(process)? {
+        Some(leader) => leader,
+        None => {
+            drop(ours);
+            become_program(&setting, theirs)
+        }
+    };
+    drop(theirs);
+    let tree = Children::new(leader).map_err(|error| process(error.into()))?;
+    await_readiness(Tree::Children(tree), ours)
+}
+
+/// Waits until the new process says that it waits, or why it will not.
+pub(crate) fn await_readiness(tree: Tree, birth: UnixStream) -> Result<Newborn, StartError> {
+    let died = || StartError::new(Stage::Process, Cause::Died);
+    let mut birth = Control::new(birth);
+    let give_up = Instant::now() + PREPARE_MAX;
+    loop {
+        match birth.next() {
+            Ok(Some(Birth::Ready(facts))) => return Ok(Newborn { tree, birth, facts }),
+            Ok(Some(Birth::Failed(error))) => return Err(error),
+            Ok(None) if birth.is_open() && Instant::now() < give_up => {}
+            _ => return Err(died()),
+        }
+        let watched = [Some((birth.socket(), PollFlags::IN))];
+        if let Ok([true]) = wait_for(watched, Some(give_up)) {
+            birth.fill().map_err(|_| died())?;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The seccomp filter: system calls that no ordinary program needs and that reach around the other
+//! layers.
+//!
+//! What is refused gets an error number, so that programs take another way; a call through a
+//! foreign architecture's table, whose numbers mean something else, ends the process.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter,
+};
+
+use crate::plan::Network;
+
+/// Refused whatever their arguments: they look into other processes, change the view of the file
+/// system, get new name spaces or reach parts of the kernel with a long history of holes.
+const REFUSED: &[c_long] = &[
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_perf_event_open,
+    libc::SYS_bpf,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_kexec_file_load,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+];
+
+/// Refused for another process than the caller, where the run has no process namespace that puts
+/// others out of reach; with the argument that names the process. The kernel itself asks for no
+/// more than the same user.
+const OTHERS_ONLY_OWN: &[(c_long, u8)] = &[
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_migrate_pages, 0),
+    (libc::SYS_move_pages, 0),
+];
+
+/// The namespaces that `clone` could make (linux/sched.h).
+const NEW_NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Terminal requests that put input into it, or take it over. The third is not in libc
+/// (asm-generic/ioctls.h).
+const TERMINAL: [u64; 3] = [libc::TIOCSTI, libc::TIOCSCTTY, 0x541C];
+
+/// The lower bits of a socket's type; above them are flags (linux/net.h).
+const SOCKET_TYPE: u64 = 0xf;
+
+/// The old way to packet sockets (linux/net.h).
+const SOCK_PACKET: u64 = 10;
+
+/// Transports beside TCP and UDP, to which rules about those do not apply.
+const TRANSPORTS: [i32; 2] = [libc::IPPROTO_MPTCP, libc::IPPROTO_SCTP];
+
+/// Bit of the numbers of the x32 table, which shares the architecture number with the native one.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// A compiled filter.
+pub(crate) struct Filter {
+    programs: Vec<BpfProgram>,
+}
+
+impl Filter {
+    pub(crate) fn new(network: Network, own_processes: bool) -> Result<Self, Error> {
+        let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+        let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+        let refused = rules(network, own_processes)?;
+        // Its flags are in memory, where no filter can look; the C library then takes `clone`.
+        let unknown = Rules::from([(libc::SYS_clone3, Vec::new())]);
+        let unsupported = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let mut programs = Vec::new();
+        for (rules, action) in [(refused, denied), (unknown, unsupported)] {
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture)?;
+            let mut program = x32_guard();
+            program.extend(BpfProgram::try_from(filter)?);
+            programs.push(program);
+        }
+        Ok(Filter { programs })
+    }
+
+    /// For good, for this process and all that it starts.
+    pub(crate) fn apply(&self) -> Result<(), Error> {
+        self.programs
+            .iter()
+            .try_for_each(|program| apply_filter(program))
+    }
+}
+
+fn rules(network: Network, own_processes: bool) -> Result<Rules, Error> {
+    let mut rules: Rules = REFUSED.iter().map(|&call| (call, Vec::new())).collect();
+    if !own_processes {
+        for &(call, argument) in OTHERS_ONLY_OWN {
+            rules.insert(call, vec![rule(&[(argument, Op::Ne, 0)])?]);
+        }
+    }
+    let clone = NEW_NAMESPACES.map(|flag| {
+        let flag = u64::from(flag.unsigned_abs());
+        rule(&[(0, Op::MaskedEq(flag), flag)])
+    });
+    rules.insert(
+        libc::SYS_clone,
+        clone.into_iter().collect::<Result<_, _>>()?,
+    );
+    let terminal = TERMINAL.map(|request| rule(&[(1, Op::Eq, request)]));
+    rules.insert(
+        libc::SYS_ioctl,
+        terminal.into_iter().collect::<Result<_, _>>()?,
+    );
+    // Asking for the current one is allowed.
+    let other = rule(&[(0, Op::Ne, 0), (0, Op::Ne, u64::from(u32::MAX))])?;
+    rules.insert(libc::SYS_personality, vec![other]);
+    let readable = rule(&[
+        (0, Op::Eq, libc::PR_SET_DUMPABLE.unsigned_abs().into()),
+        (1, Op::Ne, 0),
+    ])?;
+    rules.insert(libc::SYS_prctl, vec![readable]);
+    rules.insert(libc::SYS_socket, sockets(network)?);
+    let unix = number(libc::AF_UNIX);
+    rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Op::Ne, unix)])?]);
+    Ok(rules)
+}
+
+/// Which sockets are refused; none listed means all.
+fn sockets(network: Network) -> Result<Vec<SeccompRule>, Error> {
+    let [unix, ip4, ip6, netlink] = [
+        libc::AF_UNIX,
+        libc::AF_INET,
+        libc::AF_INET6,
+        libc::AF_NETLINK,
+    ]
+    .map(number);
+    if network == Network::None {
+        return Ok(Vec::new());
+    }
+    let mut refused = vec![
+        // vsock, packet, crypto and dozens of rarely looked at families.
+        rule(&[
+            (0, Op::Ne, unix),
+            (0, Op::Ne, ip4),
+            (0, Op::Ne, ip6),
+            (0, Op::Ne, netlink),
+        ])?,
+        // Of netlink only routing, by which the C library lists the machine's addresses.
+        rule(&[
+            (0, Op::Eq, netlink),
+            (2, Op::Ne, number(libc::NETLINK_ROUTE)),
+        ])?,
+        rule(&[
+            (0, Op::Ne, netlink),
+            (1, Op::MaskedEq(SOCKET_TYPE), number(libc::SOCK_RAW)),
+        ])?,
+        rule(&[(1, Op::MaskedEq(SOCKET_TYPE), SOCK_PACKET)])?,
+    ];
+    for family in [ip4, ip6] {
+        for transport in TRANSPORTS {
+            refused.push(rule(&[
+                (0, Op::Eq, family),
+                (2, Op::Eq, number(transport)),
+            ])?);
+        }
+    }
+    Ok(refused)
+}
+
+fn number(constant: i32) -> u64 {
+    constant.unsigned_abs().into()
+}
+
+/// All of the conditions: argument, comparison, value. The kernel looks at the lower 32 bits of
+/// these arguments only, so the filter does the same.
+fn rule(conditions: &[(u8, Op, u64)]) -> Result<SeccompRule, Error> {
+    let conditions = conditions.iter().map(|(argument, comparison, value)| {
+        SeccompCondition::new(*argument, Length::Dword, comparison.clone(), *value)
+    });
+    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
+}
+
+/// Ends the process at a number of the x32 table. Goes in front of a program: all its jumps are
+/// relative.
+#[cfg(target_arch = "x86_64")]
+fn x32_guard() -> Vec<sock_filter> {
+    let instruction = |code: u32, jf: u8, k: u32| sock_filter {
+        code: code.try_into().unwrap_or(0),
+        jt: 0,
+        jf,
+        k,
+    };
+    vec![
+        // The call's number is the first field of struct seccomp_data (linux/seccomp.h).
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_KILL_PROCESS,
+        ),
+    ]
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn x32_guard() -> Vec<sock_filter> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_is_one_that_the_kernel_takes() {
+        /// `BPF_MAXINSNS` of linux/bpf_common.h.
+        const INSTRUCTIONS_MAX: usize = 4096;
+        for network in [Network::Allow, Network::None] {
+            for own_processes in [true, false] {
+                let filter = Filter::new(network, own_processes).unwrap();
+                assert_eq!(filter.programs.len(), 2);
+                for program in filter.programs {
+                    assert!(program.len() < INSTRUCTIONS_MAX);
+                }
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::wire::{Malformed, Messages, Wire, Writer};
 
@@ -22,6 +22,8 @@ const READ_BYTES: usize = 64 << 10;
 pub(crate) struct Control<S> {
     socket: S,
     arriving: Messages,
+    /// Read into, and wiped as far as something was.
+    buffer: Vec<u8>,
     leaving: VecDeque<(Zeroizing<Vec<u8>>, usize)>,
     open: bool,
 }
@@ -31,6 +33,7 @@ impl<S: AsFd> Control<S> {
         Control {
             socket,
             arriving: Messages::default(),
+            buffer: vec![0; READ_BYTES],
             leaving: VecDeque::new(),
             open: true,
         }
@@ -93,10 +96,9 @@ impl<S: AsFd> Control<S> {
     /// Reads once; what arrived is then had from [`Control::next`]. Returns a descriptor that came
     /// along.
     pub(crate) fn fill(&mut self) -> io::Result<Option<OwnedFd>> {
-        let mut bytes = Zeroizing::new(vec![0; READ_BYTES]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let mut buffers = [IoSliceMut::new(&mut self.buffer)];
         let count = match recvmsg(&self.socket, &mut buffers, &mut ancillary, close_on_exec()) {
             Ok(received) => received.bytes,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
@@ -107,7 +109,9 @@ impl<S: AsFd> Control<S> {
             }
         };
         self.open = count > 0;
-        self.arriving.push(&bytes[..count]);
+        let arrived = &mut self.buffer[..count];
+        self.arriving.push(arrived);
+        arrived.zeroize();
         Ok(ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,

@@ -119,16 +119,17 @@ impl Helper {
         queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))
     }
 
-    /// Whether it is still there.
+    /// Whether it is still there. One that is not has been waited for.
     pub(crate) fn is_alive(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
+        self.reaped = self.reaped || !matches!(self.process.try_wait(), Ok(None));
+        !self.reaped
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process(Pid::from_child(&self.process), signal);
     }
 
-    pub(crate) fn reap(&mut self) {
+    fn reap(&mut self) {
         self.reaped = self.process.wait().is_ok();
     }
 }

@@ -115,27 +115,33 @@ impl Caller {
 
 fn run(caller: &mut Caller, preparation: &Preparation) {
     let mut directory = None;
+    let mut tree = None;
     match prepare::prepare(preparation) {
         Ok(mut prepared) => {
             directory = prepared.directory.take();
-            serve(caller, prepared, preparation);
+            tree = serve(caller, prepared, preparation);
         }
         Err(error) => caller.tell(&Event::Failed(error)),
     }
     let left_behind = directory.and_then(Directory::remove);
     caller.tell(&Event::Cleaned { left_behind });
+    // The first process of a namespace that is empty already may take a moment.
+    drop(tree);
 }
 
 /// Waits for the plan, and carries it out.
-fn serve(caller: &mut Caller, prepared: Prepared, preparation: &Preparation) {
+fn serve(caller: &mut Caller, prepared: Prepared, preparation: &Preparation) -> Option<Tree> {
+    // If that fails, the end of the output is seen a moment later.
+    let _ = prepare::close_output();
     caller.tell(&Event::Ready(prepared.enforcement.clone()));
     // A caller who has no use for the prepared run just goes.
-    let Ok((request, stdin)) = steps::receive(&mut caller.control) else {
-        return;
-    };
+    let (request, stdin) = steps::receive(&mut caller.control).ok()?;
     match start(caller, prepared, request, stdin, preparation) {
-        Ok(run) => run.watch(caller),
-        Err(error) => caller.tell(&Event::Failed(error)),
+        Ok(run) => Some(run.watch(caller)),
+        Err(error) => {
+            caller.tell(&Event::Failed(error));
+            None
+        }
     }
 }
 
@@ -165,19 +171,29 @@ struct Run {
 fn start(
     caller: &mut Caller,
     prepared: Prepared,
-    request: Request,
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "for Linux"))]
+    mut request: Request,
     stdin: Option<OwnedFd>,
     preparation: &Preparation,
 ) -> Result<Run, StartError> {
     request.plan.check()?;
+    #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "for Linux"))]
     let Prepared {
-        tree,
+        mut tree,
         mut birth,
-        enforcement,
+        mut enforcement,
         #[cfg(target_os = "linux")]
         identity,
+        #[cfg(target_os = "linux")]
+        loader,
         ..
     } = prepared;
+    #[cfg(target_os = "linux")]
+    if let Some(loader) = &loader
+        && !tree.protect(&mut request.plan, loader)?
+    {
+        enforcement.replace(layers::environment(false));
+    }
     require(&request, &enforcement, preparation)?;
     let look = enforcement.has(layers::ENVIRONMENT);
     caller.tell(&Event::Started {
@@ -231,7 +247,7 @@ fn require(
 impl Run {
     /// Until the leader ends or is made to; then nothing of the tree is left, and the caller knows
     /// how it went.
-    fn watch(mut self, caller: &mut Caller) {
+    fn watch(mut self, caller: &mut Caller) -> Tree {
         loop {
             let ready = self.wait(caller);
             if !(ready.leader || ready.birth || ready.caller) {
@@ -270,6 +286,7 @@ impl Run {
             }),
             Some(error) => Event::Failed(error),
         });
+        self.tree
     }
 
     fn wait(&self, caller: &Caller) -> Ready {

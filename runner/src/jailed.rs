@@ -12,14 +12,16 @@ use crate::control::Control;
 use crate::layers::{self, User};
 use crate::outcome::{Stage, StartError};
 use crate::plan::Jail;
-use crate::prepare::{Newborn, Prepared, await_readiness, in_this_namespace, make_directory};
+use crate::prepare::{
+    Newborn, Prepared, await_readiness, close_output, in_this_namespace, make_directory,
+};
 use crate::steps::identity::Identity;
 use crate::steps::namespaces::{self, Numbers};
 use crate::steps::reach::{Access, Place, Reach};
 use crate::steps::view::{self, Tree as Mounts};
 use crate::steps::{NOT_STARTED, Setting, become_program, idmap};
 use crate::sys;
-use crate::tree::{self, Inhabitants, Tree};
+use crate::tree::{First, Inhabitants, Tree};
 use crate::wire::{Birth, Preparation};
 
 /// The highest rung that the machine lets us stand on. Root gives up being root, unless it has to
@@ -90,6 +92,7 @@ fn in_namespaces(
     let enforcement = layers::jail(jail, &newborn.facts, None, true, who(identity));
     Ok(Prepared {
         identity,
+        loader: newborn.facts.loader.clone(),
         ..newborn.with(enforcement)
     })
 }
@@ -125,9 +128,16 @@ fn become_first(
         Ok((setting, children, leader))
     });
     match ready {
-        Ok((_, children, Some(leader))) => {
+        Ok((setting, children, Some(leader))) => {
             drop(birth);
-            tree::rule(leader, &children, helper)
+            let _ = close_output();
+            let first = First {
+                leader,
+                children,
+                protection: setting.protection,
+                space: view::own(),
+            };
+            first.rule(helper)
         }
         Ok((setting, children, None)) => {
             drop((helper, children));

@@ -2,6 +2,7 @@
 //! as far as the machine lets it.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::process::getpid;
+use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use crate::control::Control;
 use crate::directory::Directory;
@@ -39,6 +41,9 @@ pub(crate) struct Prepared {
     /// Whom it runs as outside, if not as the helper's user.
     #[cfg(target_os = "linux")]
     pub(crate) identity: Option<Identity>,
+    /// The dynamic loader that is unreadable, if it is.
+    #[cfg(target_os = "linux")]
+    pub(crate) loader: Option<PathBuf>,
 }
 
 /// Starts the new process with every layer that can be had, and without those that cannot.
@@ -57,6 +62,13 @@ pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError>
     let mut prepared = newborn.with(layers::base(in_memory));
     prepared.directory = directory;
     Ok(prepared)
+}
+
+/// The output is the child's alone, so that its end is seen when the child's processes have ended.
+pub(crate) fn close_output() -> io::Result<()> {
+    let nothing = File::options().write(true).open("/dev/null")?;
+    dup2_stdout(&nothing)?;
+    Ok(dup2_stderr(&nothing)?)
 }
 
 /// In the first base that will do.
@@ -80,6 +92,8 @@ impl Newborn {
             directory: None,
             #[cfg(target_os = "linux")]
             identity: None,
+            #[cfg(target_os = "linux")]
+            loader: None,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
@@ -44,6 +44,8 @@ pub struct Runner {
     helper: PathBuf,
     faults: Faults,
     warm: Arc<Mutex<Option<(Preparation, Helper)>>>,
+    /// Helpers whose runs are over and who are about to end.
+    dismissed: Arc<Mutex<Vec<Helper>>>,
 }
 
 impl fmt::Debug for Runner {
@@ -86,6 +88,7 @@ impl Runner {
             helper,
             faults: Faults::default(),
             warm: Arc::default(),
+            dismissed: Arc::default(),
         }
     }
 
@@ -163,12 +166,22 @@ impl Runner {
         Helper::start(&self.helper, preparation)
     }
 
+    /// Waits for those helpers that have ended, and not for this one, which is about to. The last
+    /// are waited for when the last handle of this runner is dropped.
+    fn dismiss(&self, helper: Helper) {
+        let dismissed = self.dismissed.lock();
+        let mut dismissed = dismissed.unwrap_or_else(PoisonError::into_inner);
+        dismissed.retain_mut(Helper::is_alive);
+        dismissed.push(helper);
+    }
+
     /// A panic elsewhere leaves nothing half done here.
     fn warm(&self) -> MutexGuard<'_, Option<(Preparation, Helper)>> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the plan to its end and returns when no process of it is left. Output goes to `sink` as
+    /// Runs the plan to its end and returns when no process of it is left but the helper, which ends
+    /// in a moment. Output goes to `sink` as
     /// it comes, in order within each channel, in pieces of at most 64 KiB; nothing that was
     /// written is lost.
     ///
@@ -194,7 +207,7 @@ impl Runner {
         while !run.is_over(&helper) {
             run.turn(&mut helper, sink)?;
         }
-        helper.reap();
+        self.dismiss(helper);
         run.report()
     }
 }
@@ -206,7 +219,7 @@ struct Run<'a> {
     plan: Option<Plan>,
     /// To be sent with the plan.
     stdin: Option<BorrowedFd<'a>>,
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Buffer,
     grace: Duration,
     /// When the helper should long have answered; none if the plan has no limit.
     overdue: Option<Instant>,
@@ -218,6 +231,8 @@ struct Run<'a> {
     failed: Option<StartError>,
     ended: Option<End>,
     left_behind: Option<PathBuf>,
+    /// The helper has nothing more to do.
+    cleaned: bool,
     /// Since when nothing was heard, once the helper is gone.
     silent_since: Option<Instant>,
     pipe_held: bool,
@@ -237,7 +252,7 @@ impl<'a> Run<'a> {
                 Stdin::Null => None,
                 Stdin::Inherit(descriptor) => Some(descriptor),
             },
-            buffer: Zeroizing::new(vec![0; CHUNK_BYTES]),
+            buffer: Buffer::new(),
             grace: limits.grace,
             overdue: Instant::now().checked_add(patience),
             woken: false,
@@ -247,6 +262,7 @@ impl<'a> Run<'a> {
             failed: None,
             ended: None,
             left_behind: None,
+            cleaned: false,
             silent_since: None,
             pipe_held: false,
         }
@@ -254,7 +270,7 @@ impl<'a> Run<'a> {
 
     fn is_over(&self, helper: &Helper) -> bool {
         let drained = helper.stdout.is_none() && helper.stderr.is_none();
-        !helper.control.is_open() && (drained || self.pipe_held)
+        (self.cleaned || !helper.control.is_open()) && (drained || self.pipe_held)
     }
 
     /// Waits until there is something to do, and does it.
@@ -316,11 +332,11 @@ impl<'a> Run<'a> {
         helper: &mut Helper,
         sink: &mut Sink<'_>,
     ) -> io::Result<()> {
-        let read = match channel {
-            Channel::Stdout => read_once(&mut helper.stdout, &mut self.buffer)?,
-            Channel::Stderr => read_once(&mut helper.stderr, &mut self.buffer)?,
+        let bytes = match channel {
+            Channel::Stdout => self.buffer.read_once(&mut helper.stdout)?,
+            Channel::Stderr => self.buffer.read_once(&mut helper.stderr)?,
         };
-        if read > 0 && !self.stopped && sink(channel, &self.buffer[..read]).is_break() {
+        if !bytes.is_empty() && !self.stopped && sink(channel, bytes).is_break() {
             self.stopped = true;
             self.ask_to_end(helper);
         }
@@ -375,7 +391,10 @@ impl<'a> Run<'a> {
                     }
                     self.ended = Some(end);
                 }
-                Event::Cleaned { left_behind } => self.left_behind = left_behind,
+                Event::Cleaned { left_behind } => {
+                    self.left_behind = left_behind;
+                    self.cleaned = true;
+                }
             }
             if self.ended.is_some() || self.failed.is_some() {
                 // From here on it only tidies up.
@@ -388,7 +407,7 @@ impl<'a> Run<'a> {
     /// Steps in where the helper should have.
     fn keep_time(&mut self, helper: &mut Helper, heard: bool) {
         let now = Instant::now();
-        if !helper.control.is_open() {
+        if self.cleaned || !helper.control.is_open() {
             if self.silent_since.is_none() && self.ended.is_none() {
                 self.kill_leader();
             }
@@ -469,18 +488,42 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Reads what is there; at the end of the stream there is no pipe any more.
-fn read_once(pipe: &mut Option<impl Read>, buffer: &mut [u8]) -> io::Result<usize> {
-    let Some(reader) = pipe else { return Ok(0) };
-    match reader.read(buffer) {
-        Ok(0) => *pipe = None,
-        Ok(count) => return Ok(count),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) => {}
-        Err(error) => return Err(error),
+/// What is read into, wiped in the end as far as anything ever was: most output is short.
+struct Buffer {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        Buffer {
+            bytes: vec![0; CHUNK_BYTES],
+            used: 0,
+        }
     }
-    Ok(0)
+
+    /// Reads what is there; at the end of the stream there is no pipe any more.
+    fn read_once(&mut self, pipe: &mut Option<impl Read>) -> io::Result<&[u8]> {
+        let Some(reader) = pipe else { return Ok(&[]) };
+        match reader.read(&mut self.bytes) {
+            Ok(0) => *pipe = None,
+            Ok(count) => {
+                self.used = self.used.max(count);
+                return Ok(&self.bytes[..count]);
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(&[])
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.bytes[..self.used].zeroize();
+    }
 }

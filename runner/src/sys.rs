@@ -315,10 +315,12 @@ mod linux {
         let _ = rustix::io::read(signals, &mut taken);
     }
 
-    /// For the first process of a process namespace: whether there is any other process in it.
-    pub(crate) fn anybody_else() -> bool {
-        // SAFETY: signal 0 is not sent, only its permission is looked at.
-        unsafe { libc::kill(-1, 0) == 0 }
+    /// For the first process of a process namespace: kills every other process in it, and says
+    /// whether there was any.
+    pub(crate) fn kill_everybody_else() -> bool {
+        // SAFETY: a signal to all that this process may signal, which in a process namespace of its
+        // own is all that it can see; it touches no memory.
+        unsafe { libc::getpid() == 1 && libc::kill(-1, libc::SIGKILL) == 0 }
     }
 
     /// The kernel's version of Landlock; 0 where it has none or it is switched off.

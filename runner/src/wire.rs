@@ -88,21 +88,42 @@ pub(crate) enum Birth {
 }
 
 /// What the new process could prepare.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
     /// Version of Landlock; 0 is none.
     pub(crate) landlock: u32,
     pub(crate) system_calls: bool,
     /// Nobody else can read what dynamically linked programs have in memory.
     pub(crate) hidden: bool,
+    /// The dynamic loader that cannot be read.
+    pub(crate) loader: Option<PathBuf>,
 }
 
-/// What the first process of a process namespace tells the helper when the main process has ended.
+/// What the helper tells the first process of a process namespace.
+pub(crate) enum Order {
+    /// Pass this signal on to the main process's group.
+    Signal(i32),
+    /// Cover this file with an unreadable copy, if it is the one that is expected.
+    Cover {
+        path: PathBuf,
+        expect: Option<FileId>,
+    },
+}
+
+/// What the first process of a process namespace tells the helper.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Passed {
-    pub(crate) status: Status,
-    /// Others were still there.
-    pub(crate) leaked: bool,
+pub(crate) enum Word {
+    /// The copy that covers the file; none if the file is too large for that.
+    Covered(Option<FileId>),
+    NotCovered(StartError),
+    /// The main process has ended.
+    Passed {
+        status: Status,
+        /// Others were still there.
+        leaked: bool,
+        /// They are not there any more.
+        gone: bool,
+    },
 }
 
 /// Who ended the run.
@@ -249,8 +270,7 @@ structs! {
     Limits { timeout, grace, processes, open_files, file_size_bytes }
     Preparation { confinement, directory, bases, faults }
     Request { plan, stdin }
-    Facts { landlock, system_calls, hidden }
-    Passed { status, leaked }
+    Facts { landlock, system_calls, hidden, loader }
     Enforcement { layers }
     Layer { name, enforced, detail }
     StartError { stage, cause }
@@ -287,6 +307,12 @@ macro_rules! enums {
 enums! {
     Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, }
     Birth { 1 => Ready(facts), 2 => Failed(error), }
+    Order { 1 => Signal(number), 2 => Cover { path, expect }, }
+    Word {
+        1 => Covered(copy),
+        2 => NotCovered(error),
+        3 => Passed { status, leaked, gone },
+    }
     Event {
         1 => Ready(enforcement),
         2 => Started { leader, enforcement },

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, fchmod};
 
 use super::view;
+use crate::outcome::Cause;
+use crate::plan::FileId;
 
 /// The largest program that is copied, in bytes: the copy is in memory.
 const COPY_MAX: u64 = 512 << 20;
@@ -63,42 +65,59 @@ pub(crate) struct Protection {
     pub(crate) strangers: Option<OwnedFd>,
 }
 
-impl Protection {
-    /// Makes sure that the program at `path` is executed unreadable. A copy that is needed is made
-    /// in the directory `space`. False if it is too large for that.
-    pub(crate) fn extend(&self, path: &Path, space: &Path) -> io::Result<bool> {
-        let mut path = path.to_owned();
-        for _ in 0..SCRIPTS_MAX {
-            let mut file = match File::open(&path) {
-                Ok(file) => file,
-                // Unreadable as it is, or it cannot be executed at all.
-                Err(_) => return Ok(true),
-            };
-            match format(&mut file)? {
-                Format::Script(interpreter) => path = interpreter,
-                Format::Unknown => return Ok(true),
-                Format::Dynamic(loader) => {
-                    let Ok(loader) = fs::canonicalize(loader) else {
-                        return Ok(true);
-                    };
-                    return Ok(loader == self.loader
-                        || self.cover(&mut File::open(&loader)?, &loader, space)?);
-                }
-                Format::Static => return self.cover(&mut file, &fs::canonicalize(&path)?, space),
+/// The file to be covered so that the program at `path` is executed unreadable, if `loader` already
+/// is: none for programs that this one loads, and those that are unreadable as they are.
+pub(crate) fn exposed(path: &Path, loader: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..SCRIPTS_MAX {
+        match format(&mut File::open(&path).ok()?).ok()? {
+            Format::Script(interpreter) => path = interpreter,
+            Format::Dynamic(own) => {
+                return fs::canonicalize(own).ok().filter(|own| own != loader);
             }
+            Format::Static => return fs::canonicalize(path).ok(),
+            Format::Unknown => return None,
         }
-        Ok(true)
+    }
+    None
+}
+
+impl Protection {
+    /// Covers a file with an unreadable copy, if it is the expected one. Gives the copy; none if the
+    /// file is too large.
+    pub(crate) fn cover(
+        &self,
+        path: &Path,
+        expect: Option<FileId>,
+        space: &Path,
+    ) -> Result<Option<FileId>, Cause> {
+        let cause = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Cause::NotFound,
+            _ => Cause::Os(error.raw_os_error().unwrap_or(libc::EIO)),
+        };
+        let mut file = File::open(path).map_err(cause)?;
+        let found = file.metadata().map_err(cause)?;
+        if expect.is_some_and(|expected| expected != FileId::from(&found)) {
+            return Err(Cause::Replaced);
+        }
+        if found.len() > COPY_MAX {
+            return Ok(None);
+        }
+        self.cover_with(&mut file, path, space).map_err(cause)?;
+        let copy = fs::metadata(path).map_err(cause)?;
+        Ok(Some(FileId::from(&copy)))
     }
 
     /// Covers `target` with an unreadable copy of `file`, made in the directory `space`.
-    pub(crate) fn cover(&self, file: &mut File, target: &Path, space: &Path) -> io::Result<bool> {
-        if file.metadata()?.len() > COPY_MAX {
-            return Ok(false);
-        }
+    pub(crate) fn cover_with(
+        &self,
+        file: &mut File,
+        target: &Path,
+        space: &Path,
+    ) -> io::Result<()> {
         file.seek(SeekFrom::Start(0))?;
         let map = self.strangers.as_ref().map(AsFd::as_fd);
-        cover(file, target, space, Mode::from_raw_mode(0o111), map)?;
-        Ok(true)
+        cover(file, target, space, Mode::from_raw_mode(0o111), map)
     }
 }
 

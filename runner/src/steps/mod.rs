@@ -32,12 +32,10 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, setsid, umask};
 
 use crate::control::Control;
-use crate::outcome::{Cause, Stage, StartError};
-use crate::plan::{Confinement, Plan};
+use crate::outcome::{Stage, StartError};
+use crate::plan::Confinement;
 use crate::sys::{self, Above2};
 use crate::wire::{Birth, Command, Facts, Request};
-
-use program::Found;
 
 /// What a process that could not become the program exits with; nobody sees it.
 pub(crate) const NOT_STARTED: i32 = 127;
@@ -87,9 +85,9 @@ pub(crate) fn become_program(setting: &Setting, helper: UnixStream) -> ! {
     sys::exit_now(NOT_STARTED)
 }
 
-/// The steps, in the order that makes each of them possible and lets none undo an earlier one.
-/// Those before 5 need no plan: a warm helper has done them ahead. The helper itself has done the
-/// first ones of sandbox design, which protect it: no core, nobody looks into it.
+/// The steps, in the order that makes each of them possible and lets none undo an earlier one. The
+/// helper has gone before with what protects it: no core, nobody looks into it. All but the last
+/// ones need no plan: a warm helper has them done ahead.
 ///
 /// 1. Namespaces ([`namespaces`]) and, in them, a view of the file system ([`view`]) with an
 ///    unreadable dynamic loader ([`exec_only`]). Done by the parent, the first process of them; what
@@ -97,40 +95,26 @@ pub(crate) fn become_program(setting: &Setting, helper: UnixStream) -> ! {
 /// 2. All signals at their defaults, none blocked: a caller who ignores SIGTERM or SIGPIPE does not
 ///    pass that on.
 /// 3. A session of our own: no terminal, no job control, a process group for the whole tree.
-/// 4. The rules of [`landlock`] and the filter of [`system_calls`] are made, and put on in 10, 12.
-/// 5. The plan arrives. umask 077, unless the run keeps its caller's home: what a person builds has
-///    the person's modes.
-/// 6. The file that was judged is found, and covered by an unreadable copy if it is static.
-/// 7. Resource limits ([`limits`]).
-/// 8. Another user for what root started, then all capabilities given up, and the ways to get them
-///    back ([`privileges`]).
-/// 9. No new privileges by executing anything. From here on we die with the helper; a change of
+/// 4. The rules of [`landlock`] and the filter of [`system_calls`] are made.
+/// 5. The ways to get capabilities back are closed, then another user for what root started, then
+///    all capabilities given up ([`privileges`]).
+/// 6. No new privileges by executing anything. From here on we die with the helper; a change of
 ///    user or capabilities would undo that.
-/// 10. Landlock, which needs step 9.
-/// 11. Standard input, and every other descriptor closed when the program is executed.
-/// 12. The filter, which forbids what earlier steps use.
-/// 13. The working directory, and the program itself ([`program`]).
+/// 7. Landlock, which needs step 6.
+/// 8. Every descriptor but three is closed when the program is executed.
+/// 9. The filter, which forbids what earlier steps use.
+/// 10. The plan arrives. umask 077, unless the run keeps its caller's home: what a person builds has
+///     the person's modes.
+/// 11. Resource limits ([`limits`]).
+/// 12. Standard input, and the working directory.
+/// 13. The file that was judged, and nothing else ([`program`]).
 fn confine_and_execute(
     setting: &Setting,
     helper: &mut Control<UnixStream>,
 ) -> Result<Infallible, StartError> {
     sys::reset_signals();
     setsid().map_err(|error| StartError::os(Stage::Session, error))?;
-    let (layers, facts) = Layers::make(setting);
-    let said = helper.send(&Birth::Ready(facts));
-    let Ok((Request { plan, .. }, stdin)) = said.and_then(|()| receive(helper)) else {
-        // The helper is gone, or has no use for us.
-        sys::exit_now(NOT_STARTED)
-    };
-
-    let own = setting.own.as_deref();
-    if plan.has_own_home() {
-        umask(Mode::RWXG | Mode::RWXO);
-    }
-    let program = Found::of(&plan).map_err(|cause| StartError::new(Stage::Program, cause))?;
-    let program = protect(setting, &plan, program)?;
-    limits::set(&plan.limits, setting.counts_processes)
-        .map_err(|error| StartError::os(Stage::Limits, error))?;
+    let (mut layers, facts) = Layers::make(setting);
     privileges::bound().map_err(|error| StartError::os(Stage::Privileges, error))?;
     #[cfg(target_os = "linux")]
     if let Some(identity) = &setting.identity {
@@ -140,13 +124,23 @@ fn confine_and_execute(
     privileges::give_up().map_err(|error| StartError::os(Stage::Privileges, error))?;
     die_with(setting.parent).map_err(|error| StartError::os(Stage::Process, error))?;
     layers.restrict_files()?;
-    program::set_stdin(stdin).map_err(|error| StartError::os(Stage::Descriptors, error))?;
     sys::descriptors_above_2(Above2::CloseOnExec);
-    program::enter(&plan, own).map_err(|error| StartError::os(Stage::WorkingDirectory, error))?;
     layers.filter_system_calls()?;
-    program
-        .execute(&plan, own)
-        .map_err(|cause| StartError::new(Stage::Program, cause))
+
+    let said = helper.send(&Birth::Ready(facts));
+    let Ok((Request { plan, .. }, stdin)) = said.and_then(|()| receive(helper)) else {
+        // The helper is gone, or has no use for us.
+        sys::exit_now(NOT_STARTED)
+    };
+    if plan.has_own_home() {
+        umask(Mode::RWXG | Mode::RWXO);
+    }
+    limits::set(&plan.limits, setting.counts_processes)
+        .map_err(|error| StartError::os(Stage::Limits, error))?;
+    program::set_stdin(stdin).map_err(|error| StartError::os(Stage::Descriptors, error))?;
+    let own = setting.own.as_deref();
+    program::enter(&plan, own).map_err(|error| StartError::os(Stage::WorkingDirectory, error))?;
+    program::execute(&plan, own).map_err(|cause| StartError::new(Stage::Program, cause))
 }
 
 /// The plan, and the child's standard input if it came along.
@@ -181,29 +175,7 @@ fn die_with(_parent: Option<Pid>) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Covers the program if that is needed for others not to read its environment.
-#[cfg(target_os = "linux")]
-fn protect(setting: &Setting, plan: &Plan, program: Found) -> Result<Found, StartError> {
-    let (Some(protection), Some(own)) = (&setting.protection, &setting.own) else {
-        return Ok(program);
-    };
-    let protected = protection.extend(&plan.program, own);
-    let protected = protected.map_err(|error| StartError::os(Stage::Program, error))?;
-    let layer = crate::layers::ENVIRONMENT;
-    if !protected && plan.require.iter().any(|required| required == layer) {
-        let cause = Cause::LayerMissing(layer.to_owned());
-        return Err(StartError::new(Stage::Confinement, cause));
-    }
-    let again = |cause| StartError::new(Stage::Program, cause);
-    program.covered().map_err(again)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn protect(_setting: &Setting, _plan: &Plan, program: Found) -> Result<Found, StartError> {
-    Ok(program)
-}
-
-/// What is made before the plan is known and put on afterwards.
+/// What is made first and put on later.
 struct Layers {
     #[cfg(target_os = "linux")]
     landlock: Option<::landlock::RulesetCreated>,
@@ -222,11 +194,10 @@ impl Layers {
             };
             return (none, Facts::default());
         };
+        let protection = setting.protection.as_ref();
         let mut facts = Facts {
-            hidden: setting
-                .protection
-                .as_ref()
-                .is_some_and(|protection| protection.strangers.is_some()),
+            hidden: protection.is_some_and(|protection| protection.strangers.is_some()),
+            loader: protection.map(|protection| protection.loader.clone()),
             ..Facts::default()
         };
         let version = sys::landlock_version();
@@ -255,15 +226,10 @@ impl Layers {
         (layers, facts)
     }
 
-    fn restrict_files(&self) -> Result<(), StartError> {
+    fn restrict_files(&mut self) -> Result<(), StartError> {
         let failed = |_| StartError::os(Stage::Landlock, io::Error::last_os_error());
-        match &self.landlock {
-            Some(rules) => rules
-                .try_clone()
-                .map_err(|error| StartError::os(Stage::Landlock, error))?
-                .restrict_self()
-                .map(drop)
-                .map_err(failed),
+        match self.landlock.take() {
+            Some(rules) => rules.restrict_self().map(drop).map_err(failed),
             None => Ok(()),
         }
     }
@@ -282,7 +248,7 @@ impl Layers {
         (Layers {}, Facts::default())
     }
 
-    fn restrict_files(&self) -> Result<(), StartError> {
+    fn restrict_files(&mut self) -> Result<(), StartError> {
         Ok(())
     }
 

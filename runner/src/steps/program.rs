@@ -36,61 +36,33 @@ pub(crate) fn enter(plan: &Plan, own: Option<&Path>) -> rustix::io::Result<()> {
     }
 }
 
-/// The file at the program's path, held fast.
-pub(crate) struct Found {
-    path: CString,
-    file: Option<OwnedFd>,
-    judged: bool,
-}
-
-impl Found {
-    /// What the file is must be known before it is executed: afterwards "not found" may also mean
-    /// its interpreter.
-    pub(crate) fn of(plan: &Plan) -> Result<Self, Cause> {
-        let path = c_string(plan.program.as_os_str())?;
-        let (found, file) = look_at(&path)?;
-        if plan.expect.is_some_and(|expected| expected != found) {
-            return Err(Cause::Replaced);
-        }
-        Ok(Found {
-            path,
-            file,
-            judged: plan.expect.is_some(),
-        })
+/// Becomes the program; returns only if that failed.
+pub(crate) fn execute(plan: &Plan, own: Option<&Path>) -> Result<Infallible, Cause> {
+    let path = c_string(plan.program.as_os_str())?;
+    let argv = plan.argv.iter().map(|text| c_string(text));
+    let argv: Vec<_> = argv.collect::<Result<_, _>>()?;
+    let environment = environment(plan, own).map_err(|_| Cause::ContainsNul)?;
+    // What the file is must be known before it is executed: afterwards "not found" may also mean
+    // its interpreter.
+    let (found, file) = look_at(&path)?;
+    if plan.expect.is_some_and(|expected| expected != found) {
+        return Err(Cause::Replaced);
     }
-
-    /// Looks again, after another file was put over that one.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn covered(self) -> Result<Self, Cause> {
-        let (_, file) = look_at(&self.path)?;
-        Ok(Found { file, ..self })
+    // The file that was judged is executed itself, whatever becomes of its name meanwhile.
+    let judged = plan.expect.and(file);
+    let mut error = sys::execute(judged.as_ref().map(AsFd::as_fd), &path, &argv, &environment);
+    // A script's interpreter has to open the script by its name (it cannot by a descriptor that is
+    // closed by then), so for scripts a moment between check and use remains.
+    if judged.is_some() && Errno::from_io_error(&error) == Some(Errno::NOENT) {
+        error = sys::execute(None, &path, &argv, &environment);
     }
-
-    /// Returns only if it could not be executed.
-    pub(crate) fn execute(&self, plan: &Plan, own: Option<&Path>) -> Result<Infallible, Cause> {
-        let argv: Vec<_> = plan
-            .argv
-            .iter()
-            .map(|text| c_string(text))
-            .collect::<Result<_, _>>()?;
-        let environment = environment(plan, own).map_err(|_| Cause::ContainsNul)?;
-        let path = &self.path;
-        // The file that was judged is executed itself, whatever becomes of its name meanwhile.
-        let judged = self.file.as_ref().filter(|_| self.judged);
-        let mut error = sys::execute(judged.map(AsFd::as_fd), path, &argv, &environment);
-        // A script's interpreter has to open the script by its name (it cannot by a descriptor that
-        // is closed by then), so for scripts a moment between check and use remains.
-        if judged.is_some() && Errno::from_io_error(&error) == Some(Errno::NOENT) {
-            error = sys::execute(None, path, &argv, &environment);
-        }
-        Err(match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NOTDIR) => Cause::NoInterpreter,
-            Some(Errno::ACCESS | Errno::ISDIR) => Cause::NotExecutable,
-            Some(Errno::NOEXEC) => Cause::UnknownFormat,
-            Some(Errno::TOOBIG) => Cause::TooLong,
-            _ => Cause::Os(error.raw_os_error().unwrap_or(0)),
-        })
-    }
+    Err(match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => Cause::NoInterpreter,
+        Some(Errno::ACCESS | Errno::ISDIR) => Cause::NotExecutable,
+        Some(Errno::NOEXEC) => Cause::UnknownFormat,
+        Some(Errno::TOOBIG) => Cause::TooLong,
+        _ => Cause::Os(error.raw_os_error().unwrap_or(0)),
+    })
 }
 
 fn c_string(text: &OsStr) -> Result<CString, Cause> {

@@ -318,11 +318,11 @@ impl Loader {
             loader: self.path,
             strangers: Some(namespaces::strangers(&space.inside(Path::new("/proc")))?),
         };
-        let covered = protection.cover(&mut self.file, &target, &space.top);
+        let covered = protection.cover_with(&mut self.file, &target, &space.top);
         // Before Linux 6.3 mounts in memory cannot be mapped.
         if covered.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
             protection.strangers = None;
-            protection.cover(&mut self.file, &target, &space.top)?;
+            protection.cover_with(&mut self.file, &target, &space.top)?;
         }
         Ok(protection)
     }

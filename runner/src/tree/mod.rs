@@ -7,17 +7,19 @@ mod children;
 mod namespace;
 
 use std::os::fd::BorrowedFd;
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-#[cfg(target_os = "linux")]
-use crate::steps::identity::Identity;
 use crate::wire::Status;
+#[cfg(target_os = "linux")]
+use crate::{outcome::StartError, plan::Plan, steps::identity::Identity};
 
 pub(crate) use children::{Children, finds_all};
 #[cfg(target_os = "linux")]
-pub(crate) use namespace::{Inhabitants, rule};
+pub(crate) use namespace::{First, Inhabitants};
 
 /// Longest wait for killed processes. One that hangs in the kernel may never end, the caller must
 /// not wait for it.
@@ -84,6 +86,16 @@ impl Tree {
     pub(crate) fn find_leader(&mut self) {
         if let Tree::Inhabitants(tree) = self {
             tree.find_leader();
+        }
+    }
+
+    /// Makes the program unreadable for others, if the dynamic loader that already is does not do.
+    /// False if it cannot be done.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn protect(&mut self, plan: &mut Plan, loader: &Path) -> Result<bool, StartError> {
+        match self {
+            Tree::Children(_) => Ok(false),
+            Tree::Inhabitants(tree) => tree.protect(plan, loader),
         }
     }
 

@@ -9,9 +9,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdGetfdFlags, Signal, WaitOptions, geteuid, kill_process, kill_process_group,
     pidfd_getfd, wait, waitpid,
@@ -19,10 +21,13 @@ use rustix::process::{
 
 use super::{Ended, KILL_MAX};
 use crate::control::Control;
+use crate::outcome::{Cause, Stage, StartError};
+use crate::plan::Plan;
+use crate::steps::exec_only::{self, Protection};
 use crate::steps::identity::Identity;
 use crate::sys;
 use crate::wait::wait_for;
-use crate::wire::{Command, Passed, Status};
+use crate::wire::{Order, Status, Word};
 
 /// The helper's side.
 pub(crate) struct Inhabitants {
@@ -95,30 +100,63 @@ impl Inhabitants {
     /// The first process passes it on: it knows whether the main process is still there.
     pub(crate) fn signal(&mut self, signal: Signal) {
         // A message of a few bytes is never too long, and one to somebody who is gone says nothing.
-        let _ = self.control.send(&Command::Signal(signal.as_raw()));
+        let _ = self.control.send(&Order::Signal(signal.as_raw()));
     }
 
+    /// Makes the program unreadable, if the dynamic loader `loader` is not enough for that. False if
+    /// it cannot be done.
+    pub(crate) fn protect(&mut self, plan: &mut Plan, loader: &Path) -> Result<bool, StartError> {
+        let Some(path) = exec_only::exposed(&plan.program, loader) else {
+            return Ok(true);
+        };
+        let own = fs::canonicalize(&plan.program).is_ok_and(|program| program == path);
+        let expect = plan.expect.filter(|_| own);
+        let died = |_| StartError::new(Stage::Process, Cause::Died);
+        self.control
+            .send(&Order::Cover { path, expect })
+            .map_err(died)?;
+        loop {
+            match self.control.next() {
+                Ok(Some(Word::Covered(copy))) => {
+                    if own && copy.is_some() {
+                        plan.expect = copy;
+                    }
+                    return Ok(copy.is_some());
+                }
+                Ok(Some(Word::NotCovered(error))) => return Err(error),
+                Ok(None) if self.control.is_open() => {
+                    self.control.fill().map_err(died)?;
+                }
+                _ => return Err(StartError::new(Stage::Process, Cause::Died)),
+            }
+        }
+    }
+
+    /// The first process is waited for when this is dropped.
     pub(crate) fn end(&mut self) -> Ended {
-        let passed = match wait_for(
-            [Some((self.leader_ended(), PollFlags::IN))],
-            Some(Instant::now()),
-        ) {
-            Ok([true]) => self
-                .control
-                .fill()
-                .ok()
-                .and_then(|_| self.control.next().ok()?),
-            _ => None,
-        };
+        let watched = [Some((self.leader_ended(), PollFlags::IN))];
+        if let Ok([true]) = wait_for(watched, Some(Instant::now()))
+            && self.control.fill().is_ok()
+            && let Ok(Some(Word::Passed {
+                status,
+                leaked,
+                gone: true,
+            })) = self.control.next()
+        {
+            return Ended {
+                status,
+                leaked,
+                survivors: false,
+            };
+        }
         let gone = self.kill();
-        let (status, leaked) = match passed {
-            Some(Passed { status, leaked }) => (status, leaked),
-            None if gone => (Status::Signaled(Signal::KILL.as_raw()), false),
-            None => (Status::Unknown, false),
-        };
         Ended {
-            status,
-            leaked,
+            status: if gone {
+                Status::Signaled(Signal::KILL.as_raw())
+            } else {
+                Status::Unknown
+            },
+            leaked: false,
             survivors: !gone,
         }
     }
@@ -154,62 +192,120 @@ impl Drop for Inhabitants {
     }
 }
 
-/// The life of the first process: waits for everybody whose parent has ended, passes signals on to
-/// the main process's group, and ends when that process ends or the helper is gone.
-pub(crate) fn rule(leader: Pid, children: &OwnedFd, helper: UnixStream) -> ! {
-    let mut helper = Control::new(helper);
-    loop {
-        let watched = [
-            Some((children.as_fd(), PollFlags::IN)),
-            Some((helper.socket(), PollFlags::IN)),
-        ];
-        let Ok([child, command]) = wait_for(watched, None) else {
-            sys::exit_now(1)
-        };
-        if command {
-            obey(leader, &mut helper);
-        }
-        if child {
-            sys::take_signal(children);
-            if let Some(status) = reap(leader) {
-                let leaked = sys::anybody_else();
-                let _ = helper.send(&Passed { status, leaked });
-                sys::exit_now(0);
-            }
-        }
-    }
+/// The first process.
+pub(crate) struct First {
+    pub(crate) leader: Pid,
+    /// Readable when a child has ended.
+    pub(crate) children: OwnedFd,
+    pub(crate) protection: Option<Protection>,
+    /// A directory in the run's own space.
+    pub(crate) space: PathBuf,
 }
 
-fn obey(leader: Pid, helper: &mut Control<UnixStream>) {
-    let understood = helper.fill().is_ok() && helper.is_open();
-    loop {
-        match helper.next() {
-            Ok(Some(Command::Signal(number))) => {
-                if let Some(signal) = Signal::from_named_raw(number)
-                    && kill_process_group(leader, signal).is_err()
-                {
-                    // Before it has a group of its own.
-                    let _ = kill_process(leader, signal);
+impl First {
+    /// Its life: waits for everybody whose parent has ended, does what the helper orders, and ends
+    /// when the main process ends, after everybody else, or when the helper is gone.
+    pub(crate) fn rule(self, helper: UnixStream) -> ! {
+        let mut helper = Control::new(helper);
+        loop {
+            let watched = [
+                Some((self.children.as_fd(), PollFlags::IN)),
+                Some((helper.socket(), PollFlags::IN)),
+            ];
+            let Ok([child, order]) = wait_for(watched, None) else {
+                sys::exit_now(1)
+            };
+            if order {
+                self.obey(&mut helper);
+            }
+            if child {
+                sys::take_signal(&self.children);
+                if let Some(status) = self.reap().leader {
+                    self.follow(status, &mut helper);
                 }
             }
-            Ok(None) if understood => return,
-            _ => sys::exit_now(1),
+        }
+    }
+
+    fn obey(&self, helper: &mut Control<UnixStream>) {
+        let understood = helper.fill().is_ok() && helper.is_open();
+        loop {
+            match helper.next() {
+                Ok(Some(Order::Signal(number))) => {
+                    if let Some(signal) = Signal::from_named_raw(number)
+                        && kill_process_group(self.leader, signal).is_err()
+                    {
+                        // Before it has a group of its own.
+                        let _ = kill_process(self.leader, signal);
+                    }
+                }
+                Ok(Some(Order::Cover { path, expect })) => {
+                    let protection = self.protection.as_ref();
+                    let covered = protection.map_or(Ok(None), |protection| {
+                        protection.cover(&path, expect, &self.space)
+                    });
+                    let answer = match covered {
+                        Ok(copy) => Word::Covered(copy),
+                        Err(cause) => Word::NotCovered(StartError::new(Stage::Program, cause)),
+                    };
+                    if helper.send(&answer).is_err() {
+                        sys::exit_now(1);
+                    }
+                }
+                Ok(None) if understood => return,
+                _ => sys::exit_now(1),
+            }
+        }
+    }
+
+    /// After the main process: ends everybody else, says so, and ends.
+    fn follow(&self, status: Status, helper: &mut Control<UnixStream>) -> ! {
+        let leaked = sys::kill_everybody_else();
+        let give_up = Instant::now() + KILL_MAX;
+        let mut gone = !leaked;
+        while !gone && Instant::now() < give_up {
+            let _ = wait_for(
+                [Some((self.children.as_fd(), PollFlags::IN))],
+                Some(give_up),
+            );
+            sys::take_signal(&self.children);
+            gone = self.reap().nobody;
+        }
+        let _ = helper.send(&Word::Passed {
+            status,
+            leaked,
+            gone,
+        });
+        sys::exit_now(0)
+    }
+
+    /// Waits for all who have ended.
+    fn reap(&self) -> Reaped {
+        let mut reaped = Reaped::default();
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.leader => {
+                    reaped.leader = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => Some(Status::Exited(code)),
+                        (_, Some(signal)) => Some(Status::Signaled(signal)),
+                        _ => None,
+                    };
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => return reaped,
+                Err(_) => {
+                    reaped.nobody = true;
+                    return reaped;
+                }
+            }
         }
     }
 }
 
-/// Waits for all who have ended; how the main process did, if it is among them.
-fn reap(leader: Pid) -> Option<Status> {
-    let mut found = None;
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if pid != leader {
-            continue;
-        }
-        found = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Some(Status::Exited(code)),
-            (_, Some(signal)) => Some(Status::Signaled(signal)),
-            _ => None,
-        };
-    }
-    found
+#[derive(Default)]
+struct Reaped {
+    /// How the main process ended, if it was among them.
+    leader: Option<Status>,
+    /// There is no child any more.
+    nobody: bool,
 }

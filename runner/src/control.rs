@@ -96,9 +96,19 @@ impl<S: AsFd> Control<S> {
     /// Reads once; what arrived is then had from [`Control::next`]. Returns a descriptor that came
     /// along.
     pub(crate) fn fill(&mut self) -> io::Result<Option<OwnedFd>> {
+        self.fill_with(READ_BYTES)
+    }
+
+    /// Reads once, and nothing that comes after the message that is arriving.
+    pub(crate) fn fill_message(&mut self) -> io::Result<()> {
+        let missing = self.arriving.missing().min(READ_BYTES);
+        self.fill_with(missing).map(drop)
+    }
+
+    fn fill_with(&mut self, bytes: usize) -> io::Result<Option<OwnedFd>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut buffers = [IoSliceMut::new(&mut self.buffer)];
+        let mut buffers = [IoSliceMut::new(&mut self.buffer[..bytes])];
         let count = match recvmsg(&self.socket, &mut buffers, &mut ancillary, close_on_exec()) {
             Ok(received) => received.bytes,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),

@@ -85,15 +85,13 @@ fn harden() {
     }
 }
 
-/// The first message. Nothing of a plan is read along with it: the caller sends that only when it
-/// hears that all is prepared, so no process that is made until then has a copy of a secret.
+/// The first message. Nothing of the plan that may follow is read along with it, so no process that
+/// is made until that is read has a copy of a secret.
 fn receive(control: &mut Control<io::Stdin>) -> io::Result<Preparation> {
     loop {
         match control.next() {
             Ok(Some(Command::Prepare(preparation))) => return Ok(preparation),
-            Ok(None) if control.is_open() => {
-                control.fill()?;
-            }
+            Ok(None) if control.is_open() => control.fill_message()?,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
     }
@@ -133,7 +131,6 @@ fn run(caller: &mut Caller, preparation: &Preparation) {
 fn serve(caller: &mut Caller, prepared: Prepared, preparation: &Preparation) -> Option<Tree> {
     // If that fails, the end of the output is seen a moment later.
     let _ = prepare::close_output();
-    caller.tell(&Event::Ready(prepared.enforcement.clone()));
     // A caller who has no use for the prepared run just goes.
     let (request, stdin) = steps::receive(&mut caller.control).ok()?;
     match start(caller, prepared, request, stdin, preparation) {

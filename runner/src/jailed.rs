@@ -19,10 +19,10 @@ use crate::steps::identity::Identity;
 use crate::steps::namespaces::{self, Numbers};
 use crate::steps::reach::{Access, Place, Reach};
 use crate::steps::view::{self, Tree as Mounts};
-use crate::steps::{NOT_STARTED, Setting, become_program, idmap};
+use crate::steps::{Gate, NOT_STARTED, Setting, become_program, idmap};
 use crate::sys;
 use crate::tree::{First, Inhabitants, Tree};
-use crate::wire::{Birth, Preparation};
+use crate::wire::{Birth, Preparation, View};
 
 /// The highest rung that the machine lets us stand on. Root gives up being root, unless it has to
 /// change what is root's and that cannot be mapped.
@@ -60,25 +60,19 @@ fn in_namespaces(
     let (ours, theirs) = UnixStream::pair().map_err(refused)?;
     let (helper, first) = UnixStream::pair().map_err(refused)?;
     let caller = Numbers::current();
-    let settle = move |reach: Reach, mounts| {
-        namespaces::settle(identity, caller)?;
-        let hide = !preparation.faults.has(layers::ENVIRONMENT);
-        let protection = view::build(&reach, mounts, hide)?;
-        Ok(Setting {
-            reach: Some(reach),
-            namespaces: true,
-            counts_processes: true,
-            protection,
-            parent: None,
-            ..Setting::base(preparation, Some(view::own()))
-        })
-    };
     // The new process does not come back from there: what it is then is for good.
     let bear = move || match sys::clone(namespaces::wanted(jail.network))? {
         Some(pid) => Ok((pid, ours, helper)),
         None => {
             drop((ours, helper));
-            become_first(first, theirs, || settle(reach, mounts))
+            let first = FirstSteps {
+                preparation,
+                identity,
+                caller,
+                helper: first,
+                birth: theirs,
+            };
+            first.take(reach, mounts)
         }
     };
     let born = match identity {
@@ -113,39 +107,71 @@ fn mounts(reach: &Reach, identity: Option<Identity>) -> Result<Vec<Mounts>, Star
     reach.places.iter().map(copy).collect()
 }
 
-/// Runs in the first process of the new namespaces, never returns.
-fn become_first(
+/// The first process of the new namespaces, on its way.
+struct FirstSteps<'a> {
+    preparation: &'a Preparation,
+    identity: Option<Identity>,
+    caller: Numbers,
     helper: UnixStream,
     birth: UnixStream,
-    settle: impl FnOnce() -> Result<Setting, StartError>,
-) -> ! {
-    // Unwinding would go on as a second helper.
-    std::panic::set_hook(Box::new(|_| sys::exit_now(NOT_STARTED)));
-    let process = |error: io::Error| StartError::os(Stage::Process, error);
-    let ready = settle().and_then(|setting| {
+}
+
+impl FirstSteps<'_> {
+    /// Never returns. A failure goes to the helper, and everybody else ends with this process.
+    fn take(self, reach: Reach, mounts: Vec<Mounts>) -> ! {
+        // Unwinding would go on as a second helper.
+        std::panic::set_hook(Box::new(|_| sys::exit_now(NOT_STARTED)));
+        match self.build(reach, mounts) {
+            Ok(first) => {
+                drop(self.birth);
+                first.rule(self.helper)
+            }
+            Err(error) => {
+                let _ = Control::new(self.birth).send(&Birth::Failed(error));
+                sys::exit_now(NOT_STARTED)
+            }
+        }
+    }
+
+    /// The process that becomes the program prepares itself while the view is built.
+    fn build(&self, reach: Reach, mounts: Vec<Mounts>) -> Result<First, StartError> {
+        let process = |error: io::Error| StartError::os(Stage::Process, error);
+        namespaces::settle(self.identity, self.caller)?;
         let children = sys::child_signals().map_err(process)?;
-        let leader = sys::fork().map_err(process)?;
-        Ok((setting, children, leader))
-    });
-    match ready {
-        Ok((setting, children, Some(leader))) => {
-            drop(birth);
-            let _ = close_output();
-            let first = First {
-                leader,
-                children,
-                protection: setting.protection,
-                space: view::own(),
-            };
-            first.rule(helper)
-        }
-        Ok((setting, children, None)) => {
-            drop((helper, children));
-            become_program(&setting, birth)
-        }
-        Err(error) => {
-            let _ = Control::new(birth).send(&Birth::Failed(error));
-            sys::exit_now(NOT_STARTED)
+        let (gate, theirs) = UnixStream::pair().map_err(process)?;
+        let Some(leader) = sys::fork().map_err(process)? else {
+            self.second(reach, theirs)
+        };
+        drop(theirs);
+        let hide = !self.preparation.faults.has(layers::ENVIRONMENT);
+        let protection = view::build(&reach, mounts, hide)?;
+        let view = View {
+            loader: protection.as_ref().map(|one| one.loader.clone()),
+            hidden: protection
+                .as_ref()
+                .is_some_and(|one| one.strangers.is_some()),
+        };
+        Control::new(gate).send(&view).map_err(process)?;
+        close_output().map_err(process)?;
+        Ok(First {
+            leader,
+            children,
+            protection,
+            space: view::own(),
+        })
+    }
+
+    fn second(&self, reach: Reach, gate: UnixStream) -> ! {
+        let setting = Setting {
+            reach: Some(reach),
+            view: Some(Gate(gate)),
+            counts_processes: true,
+            parent: None,
+            ..Setting::base(self.preparation, Some(view::own()))
+        };
+        match self.birth.try_clone() {
+            Ok(birth) => become_program(&setting, birth),
+            Err(_) => sys::exit_now(NOT_STARTED),
         }
     }
 }

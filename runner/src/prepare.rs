@@ -107,10 +107,8 @@ impl Setting {
             reach: None,
             #[cfg(target_os = "linux")]
             identity: None,
-            namespaces: false,
+            view: None,
             counts_processes: false,
-            #[cfg(target_os = "linux")]
-            protection: None,
             parent: Some(getpid()),
             faults: preparation.faults.clone(),
         }

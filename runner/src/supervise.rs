@@ -203,7 +203,8 @@ impl Runner {
         }
         let preparation = self.preparation(&plan.confinement, plan.wants_directory());
         let mut helper = self.helper(&preparation)?;
-        let mut run = Run::new(plan, stdin, cancel.listen().map_err(helper_error)?);
+        let mut run = Run::new(&plan.limits, stdin, cancel.listen().map_err(helper_error)?);
+        helper.give(plan, run.stdin.is_some())?;
         while !run.is_over(&helper) {
             run.turn(&mut helper, sink)?;
         }
@@ -215,8 +216,6 @@ impl Runner {
 /// What is known about the run so far.
 struct Run<'a> {
     listener: Listener,
-    /// To be sent when the helper is ready.
-    plan: Option<Plan>,
     /// To be sent with the plan.
     stdin: Option<BorrowedFd<'a>>,
     buffer: Buffer,
@@ -239,15 +238,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: Plan, stdin: Stdin<'a>, listener: Listener) -> Self {
-        let limits = plan.limits;
+    fn new(limits: &Limits, stdin: Stdin<'a>, listener: Listener) -> Self {
         let patience = limits
             .timeout
             .saturating_add(limits.grace)
             .saturating_add(LATE_MAX);
         Run {
             listener,
-            plan: Some(plan),
             stdin: match stdin {
                 Stdin::Null => None,
                 Stdin::Inherit(descriptor) => Some(descriptor),
@@ -290,13 +287,10 @@ impl<'a> Run<'a> {
         if control {
             self.hear(helper)?;
         }
-        let mut none = None;
-        let stdin = if self.plan.is_none() {
-            &mut self.stdin
-        } else {
-            &mut none
-        };
-        helper.control.flush(stdin).map_err(helper_error)?;
+        helper
+            .control
+            .flush(&mut self.stdin)
+            .map_err(helper_error)?;
         self.keep_time(helper, stdout || stderr);
         Ok(())
     }
@@ -351,8 +345,7 @@ impl<'a> Run<'a> {
             // A message of a few bytes is never too long.
             let _ = helper.control.queue(&Command::Signal(number.into()));
         }
-        // A signal before there is a program to decide about it ends the run.
-        if count == 0 || self.plan.is_some() {
+        if count == 0 {
             self.cancelled = true;
             self.ask_to_end(helper);
         }
@@ -371,13 +364,6 @@ impl<'a> Run<'a> {
         let malformed = |_| StartError::new(Stage::Helper, Cause::Malformed);
         while let Some(event) = helper.control.next().map_err(malformed)? {
             match event {
-                Event::Ready(_) => {
-                    if let Some(plan) = self.plan.take()
-                        && !self.cancelled
-                    {
-                        helper.give(plan, self.stdin.is_some())?;
-                    }
-                }
                 Event::Started {
                     leader,
                     enforcement,

@@ -26,7 +26,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// What the caller tells the helper: `Prepare` first and once, then, when it hears `Ready`, `Start`
+/// What the caller tells the helper: `Prepare` first and once, then, at once or much later, `Start`
 /// once.
 pub(crate) enum Command {
     Prepare(Preparation),
@@ -52,12 +52,11 @@ pub(crate) struct Request {
     pub(crate) stdin: bool,
 }
 
-/// What the helper tells the caller: `Ready` when it waits for a plan; `Started` when there is a process, before it may become the
+/// What the helper tells the caller: `Started` when there is a process, before it may become the
 /// program; then `Failed` or `Ended`; `Failed` may also come at first. After either of them
 /// `Cleaned`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
-    Ready(Enforcement),
     Started {
         leader: i32,
         enforcement: Enforcement,
@@ -97,6 +96,16 @@ pub(crate) struct Facts {
     pub(crate) hidden: bool,
     /// The dynamic loader that cannot be read.
     pub(crate) loader: Option<PathBuf>,
+}
+
+/// What the first process of a process namespace tells the second when it has built the view of the
+/// file system.
+#[derive(Debug, PartialEq)]
+pub(crate) struct View {
+    /// The dynamic loader that cannot be read.
+    pub(crate) loader: Option<PathBuf>,
+    /// Nobody else can read what the programs that it loads have in memory.
+    pub(crate) hidden: bool,
 }
 
 /// What the helper tells the first process of a process namespace.
@@ -191,6 +200,15 @@ impl Messages {
         append(&mut self.buffer, bytes);
     }
 
+    /// How many bytes are missing before there is more to know: of a message, or of its length.
+    pub(crate) fn missing(&self) -> usize {
+        let Some((length, rest)) = self.buffer.split_first_chunk() else {
+            return size_of::<u32>() - self.buffer.len();
+        };
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        length.saturating_sub(rest.len()).max(1)
+    }
+
     /// The next whole message, if it has arrived.
     pub(crate) fn next<T: Wire>(&mut self) -> Result<Option<T>, Malformed> {
         let Some((length, rest)) = self.buffer.split_first_chunk() else {
@@ -270,6 +288,7 @@ structs! {
     Limits { timeout, grace, processes, open_files, file_size_bytes }
     Preparation { confinement, directory, bases, faults }
     Request { plan, stdin }
+    View { loader, hidden }
     Facts { landlock, system_calls, hidden, loader }
     Enforcement { layers }
     Layer { name, enforced, detail }
@@ -314,11 +333,10 @@ enums! {
         3 => Passed { status, leaked, gone },
     }
     Event {
-        1 => Ready(enforcement),
-        2 => Started { leader, enforcement },
-        3 => Failed(error),
-        4 => Ended(end),
-        5 => Cleaned { left_behind },
+        1 => Started { leader, enforcement },
+        2 => Failed(error),
+        3 => Ended(end),
+        4 => Cleaned { left_behind },
     }
     Reason { 1 => Leader, 2 => Deadline, 3 => Cancel, }
     Status { 1 => Exited(code), 2 => Signaled(signal), 3 => Unknown, }

@@ -19,7 +19,7 @@ pub(crate) fn clone_tree(path: &Path, identity: Identity) -> io::Result<OwnedFd>
     let owner = fs::metadata(path)?;
     let users = line(owner.uid(), identity.uid.as_raw());
     let groups = line(owner.gid(), identity.gid.as_raw());
-    let namespace = namespaces::made_by_child(Path::new("/proc"), |process| {
+    let namespace = namespaces::made_by_child(|process| {
         fs::write(process.join("uid_map"), users)?;
         fs::write(process.join("gid_map"), groups)
     })?;

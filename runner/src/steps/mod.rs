@@ -26,7 +26,7 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, setsid, umask};
@@ -35,6 +35,8 @@ use crate::control::Control;
 use crate::outcome::{Stage, StartError};
 use crate::plan::Confinement;
 use crate::sys::{self, Above2};
+#[cfg(target_os = "linux")]
+use crate::wire::View;
 use crate::wire::{Birth, Command, Facts, Request};
 
 /// What a process that could not become the program exits with; nobody sees it.
@@ -51,13 +53,10 @@ pub(crate) struct Setting {
     /// Whom to become, if that has not happened yet.
     #[cfg(target_os = "linux")]
     pub(crate) identity: Option<identity::Identity>,
-    /// In namespaces of its own.
-    pub(crate) namespaces: bool,
+    /// Set for a process in namespaces of its own.
+    pub(crate) view: Option<Gate>,
     /// The number of processes can be limited.
     pub(crate) counts_processes: bool,
-    /// How programs are kept from being read; none if they are not.
-    #[cfg(target_os = "linux")]
-    pub(crate) protection: Option<exec_only::Protection>,
     /// Who must be the parent, where the kernel does not end this process with the namespace.
     pub(crate) parent: Option<Pid>,
     pub(crate) faults: Faults,
@@ -89,20 +88,19 @@ pub(crate) fn become_program(setting: &Setting, helper: UnixStream) -> ! {
 /// helper has gone before with what protects it: no core, nobody looks into it. All but the last
 /// ones need no plan: a warm helper has them done ahead.
 ///
-/// 1. Namespaces ([`namespaces`]) and, in them, a view of the file system ([`view`]) with an
-///    unreadable dynamic loader ([`exec_only`]). Done by the parent, the first process of them; what
-///    comes next is done by its child.
+/// 1. Namespaces ([`namespaces`]): done by the parent, the first process in them, before it made
+///    this one.
 /// 2. All signals at their defaults, none blocked: a caller who ignores SIGTERM or SIGPIPE does not
 ///    pass that on.
 /// 3. A session of our own: no terminal, no job control, a process group for the whole tree.
-/// 4. The rules of [`landlock`] and the filter of [`system_calls`] are made.
-/// 5. The ways to get capabilities back are closed, then another user for what root started, then
-///    all capabilities given up ([`privileges`]).
-/// 6. No new privileges by executing anything. From here on we die with the helper; a change of
-///    user or capabilities would undo that.
-/// 7. Landlock, which needs step 6.
-/// 8. Every descriptor but three is closed when the program is executed.
-/// 9. The filter, which forbids what earlier steps use.
+/// 4. The ways to get capabilities back are closed, then another user for what root started, then
+///    all capabilities given up, and new privileges by executing anything ([`privileges`]).
+/// 5. From here on we die with the helper; a change of user or capabilities would undo that.
+/// 6. Every descriptor but three is closed when the program is executed.
+/// 7. The filter ([`system_calls`]), which forbids what earlier steps use.
+/// 8. Meanwhile the parent has built a view of the file system ([`view`]) with an unreadable dynamic
+///    loader ([`exec_only`]), and made it our root.
+/// 9. Landlock ([`landlock`]), whose rules name what is in that view.
 /// 10. The plan arrives. umask 077, unless the run keeps its caller's home: what a person builds has
 ///     the person's modes.
 /// 11. Resource limits ([`limits`]).
@@ -114,7 +112,6 @@ fn confine_and_execute(
 ) -> Result<Infallible, StartError> {
     sys::reset_signals();
     setsid().map_err(|error| StartError::os(Stage::Session, error))?;
-    let (mut layers, facts) = Layers::make(setting);
     privileges::bound().map_err(|error| StartError::os(Stage::Privileges, error))?;
     #[cfg(target_os = "linux")]
     if let Some(identity) = &setting.identity {
@@ -123,9 +120,8 @@ fn confine_and_execute(
     }
     privileges::give_up().map_err(|error| StartError::os(Stage::Privileges, error))?;
     die_with(setting.parent).map_err(|error| StartError::os(Stage::Process, error))?;
-    layers.restrict_files()?;
     sys::descriptors_above_2(Above2::CloseOnExec);
-    layers.filter_system_calls()?;
+    let facts = confine(setting)?;
 
     let said = helper.send(&Birth::Ready(facts));
     let Ok((Request { plan, .. }, stdin)) = said.and_then(|()| receive(helper)) else {
@@ -141,6 +137,59 @@ fn confine_and_execute(
     let own = setting.own.as_deref();
     program::enter(&plan, own).map_err(|error| StartError::os(Stage::WorkingDirectory, error))?;
     program::execute(&plan, own).map_err(|cause| StartError::new(Stage::Program, cause))
+}
+
+/// Steps 7 to 9; says which of them this machine has.
+#[cfg(target_os = "linux")]
+fn confine(setting: &Setting) -> Result<Facts, StartError> {
+    let (Confinement::Jail(jail), Some(reach)) = (&setting.confinement, &setting.reach) else {
+        return Ok(Facts::default());
+    };
+    let mut facts = Facts::default();
+    if sys::has_system_call_filters() && !setting.faults.has("system_calls") {
+        let filter = system_calls::Filter::new(jail.network, setting.view.is_some());
+        let applied = filter.and_then(|filter| filter.apply());
+        applied.map_err(|_| StartError::os(Stage::SystemCalls, io::Error::last_os_error()))?;
+        facts.system_calls = true;
+    }
+    let mut own: Vec<&Path> = setting.own.iter().map(PathBuf::as_path).collect();
+    if let Some(view) = &setting.view {
+        let View { loader, hidden } = view.await_it();
+        facts.loader = loader;
+        facts.hidden = hidden;
+        own = reach::OWN.iter().map(Path::new).collect();
+    }
+    let version = sys::landlock_version();
+    if version > 0 && !setting.faults.has("landlock") {
+        let rules = landlock::rules(reach, &own, jail.network);
+        let applied = rules.and_then(|rules| rules.restrict_self());
+        applied.map_err(|_| StartError::os(Stage::Landlock, io::Error::last_os_error()))?;
+        facts.landlock = version;
+    }
+    Ok(facts)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_setting: &Setting) -> Result<Facts, StartError> {
+    Ok(Facts::default())
+}
+
+/// Where the first process says that the view of the file system is built.
+pub(crate) struct Gate(pub(crate) UnixStream);
+
+impl Gate {
+    /// Whoever would say it is gone if it never comes.
+    #[cfg(target_os = "linux")]
+    fn await_it(&self) -> View {
+        let mut control = Control::new(&self.0);
+        loop {
+            match control.next() {
+                Ok(Some(view)) => return view,
+                Ok(None) if control.is_open() && control.fill().is_ok() => {}
+                _ => sys::exit_now(NOT_STARTED),
+            }
+        }
+    }
 }
 
 /// The plan, and the child's standard input if it came along.
@@ -173,86 +222,4 @@ fn die_with(parent: Option<Pid>) -> rustix::io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn die_with(_parent: Option<Pid>) -> rustix::io::Result<()> {
     Ok(())
-}
-
-/// What is made first and put on later.
-struct Layers {
-    #[cfg(target_os = "linux")]
-    landlock: Option<::landlock::RulesetCreated>,
-    #[cfg(target_os = "linux")]
-    filter: Option<system_calls::Filter>,
-}
-
-#[cfg(target_os = "linux")]
-impl Layers {
-    /// Also says what could be made.
-    fn make(setting: &Setting) -> (Self, Facts) {
-        let Confinement::Jail(jail) = &setting.confinement else {
-            let none = Layers {
-                landlock: None,
-                filter: None,
-            };
-            return (none, Facts::default());
-        };
-        let protection = setting.protection.as_ref();
-        let mut facts = Facts {
-            hidden: protection.is_some_and(|protection| protection.strangers.is_some()),
-            loader: protection.map(|protection| protection.loader.clone()),
-            ..Facts::default()
-        };
-        let version = sys::landlock_version();
-        let mut rules = None;
-        if let Some(reach) = &setting.reach
-            && version > 0
-            && !setting.faults.has("landlock")
-        {
-            let own: Vec<_> = if setting.namespaces {
-                reach::OWN.iter().map(std::path::Path::new).collect()
-            } else {
-                setting.own.iter().map(PathBuf::as_path).collect()
-            };
-            rules = landlock::rules(reach, &own, jail.network).ok();
-            facts.landlock = rules.as_ref().map_or(0, |_| version);
-        }
-        let mut filter = None;
-        if sys::has_system_call_filters() && !setting.faults.has("system_calls") {
-            filter = system_calls::Filter::new(jail.network, setting.namespaces).ok();
-            facts.system_calls = filter.is_some();
-        }
-        let layers = Layers {
-            landlock: rules,
-            filter,
-        };
-        (layers, facts)
-    }
-
-    fn restrict_files(&mut self) -> Result<(), StartError> {
-        let failed = |_| StartError::os(Stage::Landlock, io::Error::last_os_error());
-        match self.landlock.take() {
-            Some(rules) => rules.restrict_self().map(drop).map_err(failed),
-            None => Ok(()),
-        }
-    }
-
-    fn filter_system_calls(&self) -> Result<(), StartError> {
-        let failed = |_| StartError::os(Stage::SystemCalls, io::Error::last_os_error());
-        self.filter
-            .as_ref()
-            .map_or(Ok(()), |filter| filter.apply().map_err(failed))
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-impl Layers {
-    fn make(_setting: &Setting) -> (Self, Facts) {
-        (Layers {}, Facts::default())
-    }
-
-    fn restrict_files(&mut self) -> Result<(), StartError> {
-        Ok(())
-    }
-
-    fn filter_system_calls(&self) -> Result<(), StartError> {
-        Ok(())
-    }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{
     DumpableBehavior, Signal, Uid, WaitOptions, getgid, getuid, kill_process,
@@ -58,20 +58,13 @@ pub(crate) fn settle(identity: Option<Identity>, caller: Numbers) -> Result<(), 
         Some(identity) => (identity::INSIDE, identity.numbers()),
         None => (caller, caller),
     };
-    // The files in /proc of an undumpable process belong to root. There is no secret yet in this
-    // process or in the one it was copied from.
-    let dumpable = |behaviour| {
-        set_dumpable_behavior(behaviour).map_err(|error| StartError::os(Stage::User, error))
-    };
-    dumpable(DumpableBehavior::Dumpable)?;
-    let mapped = map(Path::new("/proc/self"), inside, outside);
-    dumpable(DumpableBehavior::NotDumpable)?;
-    mapped.map_err(user)?;
+    while_dumpable(|| map(Path::new("/proc/self"), inside, outside)).map_err(user)?;
     // Takes away the saved user, who may be root outside. Capabilities in the namespace stay.
     let inside = Uid::from_raw(inside.user);
     set_thread_res_uid(inside, inside, inside).map_err(|error| user(error.into()))?;
-    // That made the process dumpable by other rules.
-    dumpable(DumpableBehavior::NotDumpable)
+    // That may have made the process dumpable again.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| StartError::os(Stage::User, error))
 }
 
 /// Makes one user and one group known in a process's user namespace.
@@ -86,21 +79,34 @@ fn map(process: &Path, inside: Numbers, outside: Numbers) -> io::Result<()> {
 
 /// A user namespace that knows neither the user nor the group of this process by its number: a
 /// mount that is mapped by it has files of nobody's.
-pub(crate) fn strangers(processes: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn strangers() -> io::Result<OwnedFd> {
     let own = Numbers::current();
     let other = Numbers {
         user: own.user + 1,
         group: own.group + 1,
     };
-    made_by_child(processes, |process| map(process, other, own))
+    let process = Path::new("/proc/self");
+    while_dumpable(|| {
+        let made = sys::in_user_namespace(|| {
+            map(process, other, own)?;
+            File::open(process.join("ns/user"))
+        });
+        made?.map(OwnedFd::from)
+    })
+}
+
+/// The files in /proc of an undumpable process belong to root. Only before there is a secret in this
+/// process, or in the one that it was copied from.
+fn while_dumpable<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    let done = act();
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    done
 }
 
 /// The user namespace of a process that does nothing but to be in it, and ends at once. `describe`
-/// gives it its maps. `processes` is a /proc in which our children have the numbers that we know.
-pub(crate) fn made_by_child(
-    processes: &Path,
-    describe: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
+/// gives it its maps.
+pub(crate) fn made_by_child(describe: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<OwnedFd> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     let child = match sys::clone(libc::CLONE_NEWUSER)? {
         Some(child) => child,
@@ -115,7 +121,7 @@ pub(crate) fn made_by_child(
         }
     };
     drop(theirs);
-    let process = processes.join(child.to_string());
+    let process = PathBuf::from(format!("/proc/{child}"));
     let namespace = ours
         .read_exact(&mut [0])
         .and_then(|()| describe(&process))

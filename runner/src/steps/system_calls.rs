@@ -264,18 +264,167 @@ fn x32_guard() -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
+    const KILLED: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
+    const DENIED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+
+    /// What a filter says to a call: of all its programs the strictest, which has the lowest number
+    /// but for KILL_PROCESS, the highest bit.
+    fn ask(filter: &Filter, architecture: u32, call: u32, arguments: [u64; 6]) -> u32 {
+        let programs = filter.programs.iter();
+        let answers = programs.map(|program| run(program, architecture, call, arguments));
+        answers.min_by_key(|answer| answer.cast_signed()).unwrap()
+    }
+
+    /// What a program says to a call: an interpreter of what classic BPF it uses (linux/filter.h),
+    /// on a struct seccomp_data.
+    fn run(program: &[sock_filter], architecture: u32, call: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = [call, architecture, 0, 0].map(u32::to_ne_bytes).concat();
+        data.extend(arguments.map(u64::to_ne_bytes).concat());
+        let (mut accumulator, mut at) = (0, 0);
+        loop {
+            let one = &program[at];
+            at += 1;
+            let jump = |holds| usize::from(if holds { one.jt } else { one.jf });
+            match u32::from(one.code) {
+                0x20 => {
+                    let from = one.k as usize;
+                    accumulator = u32::from_ne_bytes(data[from..from + 4].try_into().unwrap());
+                }
+                0x54 => accumulator &= one.k,
+                0x05 => at += one.k as usize,
+                0x15 => at += jump(accumulator == one.k),
+                0x25 => at += jump(accumulator > one.k),
+                0x35 => at += jump(accumulator >= one.k),
+                0x06 => return one.k,
+                code => panic!("instruction {code:#x}"),
+            }
+        }
+    }
+
+    fn native() -> u32 {
+        match std::env::consts::ARCH {
+            "x86_64" => 0xC000_003E,
+            "aarch64" => 0xC000_00B7,
+            other => panic!("no number for {other}"),
+        }
+    }
+
+    fn judge(network: Network, own: bool, call: c_long, arguments: &[i64]) -> u32 {
+        let filter = Filter::new(network, own).unwrap();
+        let mut all = [0; 6];
+        for (place, value) in all.iter_mut().zip(arguments) {
+            *place = u64::from_ne_bytes(value.to_ne_bytes());
+        }
+        ask(&filter, native(), u32::try_from(call).unwrap(), all)
+    }
+
     #[test]
-    fn every_filter_is_one_that_the_kernel_takes() {
+    fn every_call_gets_the_answer_of_its_own_rules() {
         /// `BPF_MAXINSNS` of linux/bpf_common.h.
         const INSTRUCTIONS_MAX: usize = 4096;
         for network in [Network::Allow, Network::None] {
-            for own_processes in [true, false] {
-                let filter = Filter::new(network, own_processes).unwrap();
-                assert_eq!(filter.programs.len(), 2);
-                for program in filter.programs {
-                    assert!(program.len() < INSTRUCTIONS_MAX);
+            for own in [true, false] {
+                let rules = rules(network, own).unwrap();
+                let filter = Filter::new(network, own).unwrap();
+                let mut programs = filter.programs.iter();
+                assert!(programs.all(|program| program.len() < INSTRUCTIONS_MAX));
+                for call in 0..700 {
+                    let expected = match rules.get(&i64::from(call)) {
+                        _ if c_long::from(call) == libc::SYS_clone3 => UNKNOWN,
+                        Some(always) if always.is_empty() => DENIED,
+                        Some(_) => continue,
+                        None => ALLOWED,
+                    };
+                    assert_eq!(ask(&filter, native(), call, [0; 6]), expected, "{call}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_foreign_architecture_ends_the_process() {
+        let filter = Filter::new(Network::Allow, true).unwrap();
+        // i386, and the x32 table, whose numbers are the native ones with a bit set.
+        for call in [1, 20, 359] {
+            assert_eq!(ask(&filter, 0x4000_0003, call, [0; 6]), KILLED);
+            #[cfg(target_arch = "x86_64")]
+            assert_eq!(ask(&filter, native(), X32 | call, [0; 6]), KILLED);
+        }
+    }
+
+    #[test]
+    fn arguments_decide_where_they_should() {
+        use libc::*;
+        let allow = |call, arguments: &[i64]| judge(Network::Allow, true, call, arguments);
+        let none = |call, arguments: &[i64]| judge(Network::None, true, call, arguments);
+        let socket =
+            |family: c_int, kind: c_int, protocol: c_int| [family, kind, protocol].map(i64::from);
+        let flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+        for (family, kind, protocol, expected) in [
+            (AF_INET, SOCK_STREAM, 0, ALLOWED),
+            (AF_INET6, SOCK_DGRAM | flags, IPPROTO_UDP, ALLOWED),
+            (AF_UNIX, SOCK_SEQPACKET | flags, 0, ALLOWED),
+            (AF_NETLINK, SOCK_RAW | flags, NETLINK_ROUTE, ALLOWED),
+            (AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, DENIED),
+            (AF_INET, SOCK_RAW, IPPROTO_ICMP, DENIED),
+            (AF_INET6, SOCK_RAW | flags, IPPROTO_ICMPV6, DENIED),
+            (AF_INET, 10, 0, DENIED),
+            (AF_INET, SOCK_STREAM, IPPROTO_MPTCP, DENIED),
+            (AF_INET6, SOCK_SEQPACKET, IPPROTO_SCTP, DENIED),
+            (AF_PACKET, SOCK_DGRAM, 0, DENIED),
+            (AF_VSOCK, SOCK_STREAM, 0, DENIED),
+            (AF_ALG, SOCK_SEQPACKET, 0, DENIED),
+        ] {
+            let arguments = socket(family, kind, protocol);
+            assert_eq!(allow(SYS_socket, &arguments), expected, "{arguments:?}");
+            assert_eq!(none(SYS_socket, &arguments), DENIED, "{arguments:?}");
+        }
+        // The kernel does not look at the upper half of these arguments either.
+        let wide = [i64::from(AF_VSOCK) | 1 << 32, 1, 0];
+        assert_eq!(allow(SYS_socket, &wide), DENIED);
+        assert_eq!(
+            none(SYS_socketpair, &socket(AF_UNIX, SOCK_STREAM, 0)),
+            ALLOWED
+        );
+        assert_eq!(
+            none(SYS_socketpair, &socket(AF_INET, SOCK_STREAM, 0)),
+            DENIED
+        );
+
+        assert_eq!(allow(SYS_clone, &[i64::from(SIGCHLD)]), ALLOWED);
+        let thread = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_FILES;
+        assert_eq!(allow(SYS_clone, &[i64::from(thread)]), ALLOWED);
+        assert_eq!(
+            allow(SYS_clone, &[i64::from(CLONE_NEWUSER | SIGCHLD)]),
+            DENIED
+        );
+        assert_eq!(
+            allow(SYS_clone, &[i64::from(CLONE_NEWNET | thread)]),
+            DENIED
+        );
+
+        assert_eq!(allow(SYS_ioctl, &[0, 0x5401]), ALLOWED);
+        for request in TERMINAL {
+            let request = i64::try_from(request).unwrap();
+            assert_eq!(allow(SYS_ioctl, &[0, request]), DENIED);
+            assert_eq!(allow(SYS_ioctl, &[0, request | 1 << 40]), DENIED);
+        }
+        for (persona, expected) in [(0, ALLOWED), (0xffff_ffff, ALLOWED), (0x004_0000, DENIED)] {
+            assert_eq!(allow(SYS_personality, &[persona]), expected);
+        }
+        let dumpable = i64::from(PR_SET_DUMPABLE);
+        assert_eq!(allow(SYS_prctl, &[dumpable, 0]), ALLOWED);
+        assert_eq!(allow(SYS_prctl, &[dumpable, 1]), DENIED);
+        assert_eq!(allow(SYS_prctl, &[i64::from(PR_SET_NAME), 1]), ALLOWED);
+
+        for &(call, argument) in OTHERS_ONLY_OWN {
+            let mut other = [0; 6];
+            other[usize::from(argument)] = 42;
+            assert_eq!(judge(Network::Allow, true, call, &other), ALLOWED);
+            assert_eq!(judge(Network::Allow, false, call, &other), DENIED);
+            assert_eq!(judge(Network::Allow, false, call, &[0; 6]), ALLOWED);
         }
     }
 }

@@ -25,8 +25,6 @@ pub mod jail;
 mod jailed;
 #[cfg(unix)]
 mod layers;
-#[cfg(any(target_os = "macos", all(unix, test)))]
-mod seatbelt;
 #[cfg(unix)]
 mod prepare;
 #[cfg(unix)]

@@ -17,6 +17,8 @@ mod privileges;
 mod program;
 #[cfg(target_os = "linux")]
 pub(crate) mod reach;
+#[cfg(any(target_os = "macos", test))]
+mod seatbelt;
 #[cfg(target_os = "linux")]
 mod system_calls;
 #[cfg(target_os = "linux")]
@@ -52,6 +54,7 @@ pub(crate) struct Setting {
     #[cfg(target_os = "linux")]
     pub(crate) identity: Option<identity::Identity>,
     /// In namespaces of its own.
+    #[cfg(target_os = "linux")]
     pub(crate) namespaces: bool,
     /// The number of processes can be limited.
     pub(crate) counts_processes: bool,
@@ -108,6 +111,9 @@ pub(crate) fn become_program(setting: &Setting, helper: UnixStream) -> ! {
 /// 11. Resource limits ([`limits`]).
 /// 12. Standard input, and the working directory.
 /// 13. The file that was judged, and nothing else ([`program`]).
+///
+/// On macOS there is no step 1, and its own sandbox, entered in step 7, stands in for the layers
+/// of 4.
 fn confine_and_execute(
     setting: &Setting,
     helper: &mut Control<UnixStream>,
@@ -181,6 +187,9 @@ struct Layers {
     landlock: Option<::landlock::RulesetCreated>,
     #[cfg(target_os = "linux")]
     filter: Option<system_calls::Filter>,
+    /// The profile that this process puts on itself.
+    #[cfg(target_os = "macos")]
+    sandbox: Option<std::ffi::CString>,
 }
 
 #[cfg(target_os = "linux")]
@@ -242,7 +251,38 @@ impl Layers {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+impl Layers {
+    /// Also says what could be made.
+    fn make(setting: &Setting) -> (Self, Facts) {
+        let mut sandbox = None;
+        if let (Confinement::Jail(jail), Some(own)) = (&setting.confinement, &setting.own)
+            && !setting.faults.has("files")
+        {
+            let profile = seatbelt::profile(jail, own).ok();
+            sandbox = profile.filter(|profile| seatbelt::holds(profile).unwrap_or(false));
+        }
+        let facts = Facts {
+            sandbox: sandbox.is_some(),
+            ..Facts::default()
+        };
+        (Layers { sandbox }, facts)
+    }
+
+    fn restrict_files(&mut self) -> Result<(), StartError> {
+        let failed = |error| StartError::os(Stage::Sandbox, error);
+        match self.sandbox.take() {
+            Some(profile) => sys::enter_sandbox(&profile).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    fn filter_system_calls(&self) -> Result<(), StartError> {
+        Ok(())
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 impl Layers {
     fn make(_setting: &Setting) -> (Self, Facts) {
         (Layers {}, Facts::default())

@@ -10,14 +10,20 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+#[cfg(target_os = "macos")]
+use std::ffi::CStr;
 use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+#[cfg(target_os = "macos")]
+use rustix::process::{WaitOptions, waitpid};
 
 use crate::plan::{Jail, Network};
+#[cfg(target_os = "macos")]
+use crate::sys;
 
 /// Where files of people and of other programs are.
 const FOREIGN: [&str; 6] = [
@@ -84,19 +90,16 @@ pub(crate) fn profile(jail: &Jail, directory: &Path) -> io::Result<CString> {
     Ok(CString::new(profile.0)?)
 }
 
-/// Whether a process like this one can put the profile on itself. A copy of it tries, because there
-/// is no way back, and none into a second sandbox for who is in one already.
+/// Whether the kernel takes the profile from this process. A copy of it tries, because there is no
+/// way back, and who is in a sandbox already cannot enter a second one.
 #[cfg(target_os = "macos")]
-pub(crate) fn holds(profile: &std::ffi::CStr) -> bool {
-    use crate::sys;
-    use rustix::process::{WaitOptions, waitpid};
-    match sys::fork() {
-        Ok(None) => sys::exit_now(i32::from(sys::enter_sandbox(profile).is_err())),
-        Ok(Some(copy)) => {
-            let ended = waitpid(Some(copy), WaitOptions::empty()).ok().flatten();
-            ended.is_some_and(|(_, status)| status.exit_status() == Some(0))
+pub(crate) fn holds(profile: &CStr) -> io::Result<bool> {
+    match sys::fork()? {
+        None => sys::exit_now(i32::from(sys::enter_sandbox(profile).is_err())),
+        Some(copy) => {
+            let ended = waitpid(Some(copy), WaitOptions::empty())?;
+            Ok(ended.is_some_and(|(_, status)| status.exit_status() == Some(0)))
         }
-        Err(_) => false,
     }
 }
 
@@ -222,7 +225,8 @@ fn steps(paths: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     below.map(Path::to_owned).collect()
 }
 
-#[cfg(all(test, target_os = "macos"))]
+#[cfg(target_os = "macos")]
+#[cfg(test)]
 mod enforced;
 
 #[cfg(test)]

@@ -40,12 +40,12 @@ fn measure() -> start::Result<()> {
     use std::time::Duration;
 
     /// Rounds with one size of the heap before it is the other one's turn.
-    const ROUNDS: usize = 60;
+    const ROUNDS: usize = 50;
     /// Turns of each size.
     const TURNS: usize = 5;
     /// Many times what a warm helper takes to get ready. It says nothing when it is, since nobody
     /// but a benchmark would listen.
-    const PAUSE: Duration = Duration::from_millis(8);
+    const PAUSE: Duration = Duration::from_millis(15);
     /// Sizes of this process's heap, in MiB.
     const HEAPS_MIB: [usize; 2] = [0, 512];
 
@@ -69,6 +69,13 @@ fn measure() -> start::Result<()> {
         drop(black_box(memory));
     }
     println!("{}", starter.describe()?);
+    // Others at work make everything slower, and what takes several processes most of all.
+    if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
+        println!(
+            "Load: {} at the end.\n",
+            load.split(' ').next().unwrap_or_default()
+        );
+    }
     println!("Medians of {} starts each.\n", ROUNDS * TURNS);
     let results = HEAPS_MIB.into_iter().zip(series);
     report::print(&ways, &results.collect::<Vec<_>>());

@@ -316,7 +316,7 @@ fn every_dependency_has_its_reason() {
                 in_dependencies = line.contains("dependencies]") && !line.contains("workspace");
             }
             let names_one =
-                in_dependencies && line.contains('=') && !line.starts_with(['#', ' ', ']']);
+                in_dependencies && line.contains('=') && !line.starts_with(['#', ' ', '[', ']']);
             if names_one && !line.contains('#') && !reason_above {
                 without.push(format!("{manifest}: {line}"));
             }

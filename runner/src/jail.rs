@@ -8,11 +8,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::process::{Resource, Rlimit, Signal, getpid, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 
 use crate::control::Control;
 use crate::directory::Directory;
-use crate::layers;
 use crate::outcome::{Cause, Enforcement, Stage, StartError};
 use crate::plan::Limits;
 use crate::prepare::{self, Prepared};
@@ -81,7 +80,7 @@ fn harden() {
         let _ = std::fs::write("/proc/self/coredump_filter", "0");
         let _ =
             rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-        let _ = rustix::process::set_child_subreaper(Some(getpid()));
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
 }
 
@@ -153,6 +152,7 @@ struct Run {
     /// Whether others can read the environment, once the program is executed.
     hidden: Option<bool>,
     /// Whether that is to be looked at.
+    #[cfg(target_os = "linux")]
     look: bool,
     #[cfg(target_os = "linux")]
     identity: Option<Identity>,
@@ -189,10 +189,11 @@ fn start(
     if let Some(loader) = &loader
         && !tree.protect(&mut request.plan, loader)?
     {
-        enforcement.replace(layers::environment(false));
+        enforcement.replace(crate::layers::environment(false));
     }
     require(&request, &enforcement, preparation)?;
-    let look = enforcement.has(layers::ENVIRONMENT);
+    #[cfg(target_os = "linux")]
+    let look = enforcement.has(crate::layers::ENVIRONMENT);
     caller.tell(&Event::Started {
         leader: tree.leader().as_raw_pid(),
         enforcement,
@@ -211,6 +212,7 @@ fn start(
         birth: Some(birth),
         failure: None,
         hidden: None,
+        #[cfg(target_os = "linux")]
         look,
         #[cfg(target_os = "linux")]
         identity,

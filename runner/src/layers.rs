@@ -2,9 +2,15 @@
 //! ends the start, so a run that started has them), and what is still open.
 #![forbid(unsafe_code)]
 
-use crate::outcome::{Enforcement, Layer, StartError};
-use crate::plan::{Jail, Network};
+#[cfg(target_os = "linux")]
+use crate::outcome::StartError;
+use crate::outcome::{Enforcement, Layer};
+#[cfg(target_os = "linux")]
+use crate::plan::Jail;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+use crate::plan::Network;
 use crate::tree;
+#[cfg(target_os = "linux")]
 use crate::wire::Facts;
 
 /// Whether confinement is complete on this platform.
@@ -14,6 +20,7 @@ const LINUX: bool = cfg!(target_os = "linux");
 pub(crate) const ENVIRONMENT: &str = "environment";
 
 /// The version of Landlock that first kept signals and abstract sockets from others (Linux 6.12).
+#[cfg(target_os = "linux")]
 const LANDLOCK_SCOPES: u32 = 6;
 
 /// Whom the program runs as.
@@ -22,6 +29,7 @@ pub(crate) enum User {
     /// Whoever started it, who is not root.
     Own,
     /// A user that nobody else is.
+    #[cfg(target_os = "linux")]
     Other,
     /// Root, without capabilities.
     Root,
@@ -51,7 +59,30 @@ pub(crate) fn base(in_memory: Option<bool>) -> Enforcement {
     Enforcement { layers }
 }
 
+/// The layers of a run in the sandbox of macOS. It refuses set-user-ID programs by itself.
+#[cfg(target_os = "macos")]
+pub(crate) fn sandbox(network: Network, in_memory: Option<bool>) -> Enforcement {
+    let mut enforcement = base(in_memory);
+    for layer in [
+        held("no_new_privileges", "no set-user-ID program is executed"),
+        open("namespaces", "other processes of the user are visible"),
+        held("files", "sandbox: the system's files, read-only"),
+        open("landlock", "this system has none"),
+        match network {
+            Network::Allow => held(
+                "network",
+                "sandbox: TCP and UDP allowed; no foreign Unix sockets",
+            ),
+            Network::None => held("network", "sandbox: none"),
+        },
+    ] {
+        enforcement.replace(layer);
+    }
+    enforcement
+}
+
 /// The layers of a run in the jail; `missing` says why it has no namespaces of its own.
+#[cfg(target_os = "linux")]
 pub(crate) fn jail(
     jail: &Jail,
     facts: &Facts,
@@ -160,11 +191,13 @@ fn subreaper() -> Layer {
 fn user(who: User) -> Option<Layer> {
     match who {
         User::Own => None,
+        #[cfg(target_os = "linux")]
         User::Other => Some(held("user", "a user that nobody else is")),
         User::Root => Some(open("user", "the program runs as root")),
     }
 }
 
+#[cfg(target_os = "linux")]
 fn files(jail: &Jail, view: bool, landlock: bool) -> Layer {
     let covered = jail.writable.iter().chain(&jail.readable);
     let mut covered = covered.flat_map(|place| {
@@ -186,6 +219,7 @@ fn files(jail: &Jail, view: bool, landlock: bool) -> Layer {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn network(network: Network, view: bool, facts: &Facts) -> Layer {
     match (network, facts.system_calls, view) {
         (Network::None, true, true) => held("network", "none: no sockets, nothing to connect to"),

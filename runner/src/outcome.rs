@@ -193,6 +193,8 @@ pub enum Stage {
     SystemCalls,
     /// Becoming another user.
     User,
+    /// Entering the sandbox of macOS.
+    Sandbox,
 }
 
 /// Why a start failed.
@@ -281,6 +283,7 @@ impl fmt::Display for Stage {
             Stage::Landlock => "Landlock",
             Stage::SystemCalls => "system call filter",
             Stage::User => "user",
+            Stage::Sandbox => "sandbox",
         })
     }
 }

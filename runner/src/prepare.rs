@@ -59,7 +59,14 @@ pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError>
     let in_memory = directory.as_ref().map(Directory::is_in_memory);
     let own = directory.as_ref().map(|one| one.path().to_owned());
     let newborn = in_this_namespace(Setting::base(preparation, own))?;
-    let mut prepared = newborn.with(layers::base(in_memory));
+    let enforcement = match &preparation.confinement {
+        #[cfg(target_os = "macos")]
+        Confinement::Jail(jail) if newborn.facts.sandbox => {
+            layers::sandbox(jail.network, in_memory)
+        }
+        _ => layers::base(in_memory),
+    };
+    let mut prepared = newborn.with(enforcement);
     prepared.directory = directory;
     Ok(prepared)
 }
@@ -107,6 +114,7 @@ impl Setting {
             reach: None,
             #[cfg(target_os = "linux")]
             identity: None,
+            #[cfg(target_os = "linux")]
             view: None,
             counts_processes: false,
             parent: Some(getpid()),

@@ -187,6 +187,30 @@ fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
         .collect()
 }
 
+#[cfg(target_os = "macos")]
+unsafe extern "C" {
+    fn sandbox_init(profile: *const c_char, flags: u64, error: *mut *mut c_char) -> c_int;
+    fn sandbox_free_error(error: *mut c_char);
+}
+
+/// Puts the profile on this process and all it will start, for good. Refused when the profile is
+/// not understood, or when this process is in a sandbox already.
+#[cfg(target_os = "macos")]
+pub(crate) fn enter_sandbox(profile: &CStr) -> io::Result<()> {
+    let mut message = ptr::null_mut();
+    // SAFETY: `profile` is a C string; flags of 0 say that it is the text of a profile; `message`
+    // is a place for one pointer. The call keeps none of them.
+    if unsafe { sandbox_init(profile.as_ptr(), 0, &mut message) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if !message.is_null() {
+        // SAFETY: the failed call made this string for its caller, and it is not used again.
+        unsafe { sandbox_free_error(message) };
+    }
+    Err(error)
+}
+
 /// A descriptor that becomes readable when the child process ends.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn watch_exit(pid: Pid) -> rustix::io::Result<std::os::fd::OwnedFd> {

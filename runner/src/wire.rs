@@ -96,10 +96,13 @@ pub(crate) struct Facts {
     pub(crate) hidden: bool,
     /// The dynamic loader that cannot be read.
     pub(crate) loader: Option<PathBuf>,
+    /// The sandbox of macOS takes its profile.
+    pub(crate) sandbox: bool,
 }
 
 /// What the first process of a process namespace tells the second when it has built the view of the
 /// file system.
+#[cfg(target_os = "linux")]
 #[derive(Debug, PartialEq)]
 pub(crate) struct View {
     /// The dynamic loader that cannot be read.
@@ -109,6 +112,7 @@ pub(crate) struct View {
 }
 
 /// What the helper tells the first process of a process namespace.
+#[cfg(target_os = "linux")]
 pub(crate) enum Order {
     /// Pass this signal on to the main process's group.
     Signal(i32),
@@ -120,6 +124,7 @@ pub(crate) enum Order {
 }
 
 /// What the first process of a process namespace tells the helper.
+#[cfg(target_os = "linux")]
 #[derive(Debug, PartialEq)]
 pub(crate) enum Word {
     /// The copy that covers the file; none if the file is too large for that.
@@ -288,8 +293,7 @@ structs! {
     Limits { timeout, grace, processes, open_files, file_size_bytes }
     Preparation { confinement, directory, bases, faults }
     Request { plan, stdin }
-    View { loader, hidden }
-    Facts { landlock, system_calls, hidden, loader }
+    Facts { landlock, system_calls, hidden, loader, sandbox }
     Enforcement { layers }
     Layer { name, enforced, detail }
     StartError { stage, cause }
@@ -326,12 +330,6 @@ macro_rules! enums {
 enums! {
     Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, }
     Birth { 1 => Ready(facts), 2 => Failed(error), }
-    Order { 1 => Signal(number), 2 => Cover { path, expect }, }
-    Word {
-        1 => Covered(copy),
-        2 => NotCovered(error),
-        3 => Passed { status, leaked, gone },
-    }
     Event {
         1 => Started { leader, enforcement },
         2 => Failed(error),
@@ -347,7 +345,7 @@ enums! {
     Stage {
         1 => Platform, 2 => Helper, 3 => Plan, 4 => Directory, 5 => Process, 6 => Session, 7 => Limits,
         8 => Privileges, 9 => Descriptors, 10 => WorkingDirectory, 11 => Program, 12 => Confinement, 13 => Namespaces, 14 => View,
-        15 => Landlock, 16 => SystemCalls, 17 => User,
+        15 => Landlock, 16 => SystemCalls, 17 => User, 18 => Sandbox,
     }
     Cause {
         1 => Unsupported, 2 => NotFound, 3 => NotTrusted, 4 => Died, 5 => Malformed, 6 => TooLarge,
@@ -355,6 +353,21 @@ enums! {
         11 => VariableRepeated(name), 12 => VariableTooLong(name), 13 => NotExecutable,
         14 => NoInterpreter, 15 => UnknownFormat, 16 => TooLong, 17 => Replaced, 18 => Os(errno), 19 => LayerMissing(name),
         20 => Path(path, errno),
+    }
+}
+
+#[cfg(target_os = "linux")]
+structs! {
+    View { loader, hidden }
+}
+
+#[cfg(target_os = "linux")]
+enums! {
+    Order { 1 => Signal(number), 2 => Cover { path, expect }, }
+    Word {
+        1 => Covered(copy),
+        2 => NotCovered(error),
+        3 => Passed { status, leaked, gone },
     }
 }
 

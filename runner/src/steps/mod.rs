@@ -17,6 +17,8 @@ mod privileges;
 mod program;
 #[cfg(target_os = "linux")]
 pub(crate) mod reach;
+#[cfg(any(target_os = "macos", test))]
+mod seatbelt;
 #[cfg(target_os = "linux")]
 mod system_calls;
 #[cfg(target_os = "linux")]
@@ -26,7 +28,9 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, setsid, umask};
@@ -54,6 +58,7 @@ pub(crate) struct Setting {
     #[cfg(target_os = "linux")]
     pub(crate) identity: Option<identity::Identity>,
     /// Set for a process in namespaces of its own.
+    #[cfg(target_os = "linux")]
     pub(crate) view: Option<Gate>,
     /// The number of processes can be limited.
     pub(crate) counts_processes: bool,
@@ -106,6 +111,9 @@ pub(crate) fn become_program(setting: &Setting, helper: UnixStream) -> ! {
 /// 11. Resource limits ([`limits`]).
 /// 12. Standard input, and the working directory.
 /// 13. The file that was judged, and nothing else ([`program`]).
+///
+/// On macOS there is no step 1, and its own sandbox, entered in step 7, stands in for the layers
+/// of 4.
 fn confine_and_execute(
     setting: &Setting,
     helper: &mut Control<UnixStream>,
@@ -169,17 +177,33 @@ fn confine(setting: &Setting) -> Result<Facts, StartError> {
     Ok(facts)
 }
 
-#[cfg(not(target_os = "linux"))]
+/// Seatbelt in the place of the layers of Linux.
+#[cfg(target_os = "macos")]
+fn confine(setting: &Setting) -> Result<Facts, StartError> {
+    let mut facts = Facts::default();
+    if let (Confinement::Jail(jail), Some(own)) = (&setting.confinement, &setting.own)
+        && !setting.faults.has("files")
+        && let Ok(profile) = seatbelt::profile(jail, own)
+        && seatbelt::holds(&profile).unwrap_or(false)
+    {
+        sys::enter_sandbox(&profile).map_err(|error| StartError::os(Stage::Sandbox, error))?;
+        facts.sandbox = true;
+    }
+    Ok(facts)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 fn confine(_setting: &Setting) -> Result<Facts, StartError> {
     Ok(Facts::default())
 }
 
 /// Where the first process says that the view of the file system is built.
+#[cfg(target_os = "linux")]
 pub(crate) struct Gate(pub(crate) UnixStream);
 
+#[cfg(target_os = "linux")]
 impl Gate {
     /// Whoever would say it is gone if it never comes.
-    #[cfg(target_os = "linux")]
     fn await_it(&self) -> View {
         let mut control = Control::new(&self.0);
         loop {

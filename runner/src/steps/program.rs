@@ -10,7 +10,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::chdir;
 use rustix::stdio::dup2_stdin;
@@ -80,7 +79,11 @@ fn look_at(path: &CStr) -> Result<(FileId, Option<OwnedFd>), Cause> {
 #[cfg(target_os = "linux")]
 fn open_path(path: &CStr) -> rustix::io::Result<(FileId, Option<OwnedFd>)> {
     use rustix::fs::{OFlags, fstat, open};
-    let file = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let file = open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
     let found = fstat(&file)?;
     let id = FileId {
         dev: found.st_dev,

@@ -4,8 +4,8 @@
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use crate::outcome::{Cause, Report, Sink, Stage, StartError};
-use crate::plan::Plan;
+use crate::outcome::{Cause, Enforcement, Report, Sink, Stage, StartError};
+use crate::plan::{Confinement, Plan};
 
 const REFUSAL: StartError = StartError {
     stage: Stage::Platform,
@@ -38,6 +38,27 @@ impl Runner {
     /// A runner that refuses.
     pub fn at(_helper: PathBuf) -> Self {
         Runner { _never_made: () }
+    }
+
+    /// # Errors
+    ///
+    /// Always [`Cause::Unsupported`].
+    pub fn warm_up(&self, _confinement: &Confinement) -> Result<(), StartError> {
+        Err(REFUSAL)
+    }
+
+    /// # Errors
+    ///
+    /// Always [`Cause::Unsupported`].
+    pub fn probe(&self, _confinement: &Confinement) -> Result<Enforcement, StartError> {
+        Err(REFUSAL)
+    }
+
+    /// Changes nothing.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn without(self, _layers: &[&str]) -> Self {
+        self
     }
 
     /// # Errors

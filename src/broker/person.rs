@@ -203,7 +203,7 @@ impl PersonDoor {
             .split_first()
             .ok_or_else(|| RunError::Command("it is empty".to_owned()))?;
         let path = find(program)?;
-        let shut_in = run.jail.is_some();
+        let is_open = run.jail.is_none();
         let require = run.jail.as_ref().map_or_else(Vec::new, PersonJail::require);
         let (directory, home, confinement) = match run.jail {
             Some(jail) => (jail.directory(), Home::Temporary, jail.confinement(&path)),
@@ -234,7 +234,7 @@ impl PersonDoor {
             directory,
             home,
             environment: env::vars_os()
-                .filter(|(name, _)| !is_ours(name) && !(shut_in && leads_out(name)))
+                .filter(|(name, _)| !is_ours(name) && (is_open || !leads_out(name)))
                 .collect(),
             require,
             limits: Limits {

@@ -13,8 +13,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::agent::{Agent, Reply};
+use support::agent::{Agent, Reply, params};
+use support::process::{Mark, kill, wait_until};
 use support::{Answer, Sandbox};
 
 /// A vault with one secret, and this policy.
@@ -485,4 +487,71 @@ fn the_status_tells_layer_by_layer_what_holds_and_needs_no_vault() {
         differing.map(line).collect::<String>()
     );
     assert_eq!(table.text(), expected);
+}
+
+// Waiting for a process holds up a thread; the client goes on in another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_command_of_a_kind_runs_in_the_helper_that_waited() {
+    let sandbox = vault("");
+    let project = sandbox.project(&[("file", "")]);
+    let agent = Agent::start(&sandbox, &project).await;
+    for kind in [json!({}), json!({ "cwd": "." })] {
+        // The first one of a kind teaches the server what to prepare for. A helper may still be on its way into the server's
+        // hands when it is seen, so one that is not used is no failure yet.
+        let mut is_used = false;
+        for _ in 0..10 {
+            is_prepared(agent.pid);
+            let waiting = children(agent.pid);
+            let mark = Mark::new();
+            let [first, second] = &mark.halves;
+            let script = "sleep \"$1$2\"; :";
+            let mut run = json!({ "keys": ["KEY"], "command": "sh", "args": ["-c", script, "sh", first, second] });
+            run.as_object_mut()
+                .expect("an object")
+                .extend(kind.as_object().expect("an object").clone());
+            let peer = agent.client.peer().clone();
+            let running =
+                tokio::spawn(async move { peer.call_tool(params("secret_run", run)).await });
+            mark.wait_for_start();
+            let marked = mark.processes();
+            is_used |= ancestors(marked[0]).iter().any(|pid| waiting.contains(pid));
+            kill(marked[0], Signal::KILL);
+            let answer = Reply::from(running.await.expect("no panic").expect("an answer"));
+            assert_eq!(answer.output().0, 0);
+        }
+        assert!(is_used, "{kind}");
+    }
+    agent.stop().await;
+}
+
+/// Waits until a server that runs no command has prepared for the next one: a helper, and in its jail a process and its child.
+fn is_prepared(server: u32) {
+    wait_until("a helper that waits", || {
+        let helpers = children(server);
+        let inhabitants = helpers.iter().flat_map(|&pid| children(pid));
+        inhabitants.flat_map(children).next().is_some()
+    });
+}
+
+/// The children of all threads of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let lists: Vec<String> = lists.collect();
+    let pids = lists.iter().flat_map(|list| list.split_whitespace());
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The parent of a process, its parent, and so on.
+fn ancestors(pid: u32) -> Vec<u32> {
+    let parent = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse().ok().filter(|pid| *pid > 0)
+    };
+    std::iter::successors(Some(pid), parent).skip(1).collect()
 }

@@ -221,3 +221,20 @@ pub fn enforceable() -> Result<Enforceable, RunError> {
         without_network: probe(Network::None)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_file_can_require_just_what_the_runner_reports() {
+        assert_eq!(policy::LAYERS, secretctl_runner::LAYERS);
+        assert!(policy::LAYERS.contains(&NETWORK_LAYER));
+    }
+
+    #[test]
+    fn sockets_of_the_session_are_not_named_in_the_jail() {
+        assert!(leads_out(OsStr::new("SSH_AUTH_SOCK")));
+        assert!(!leads_out(OsStr::new("https_proxy")) && !leads_out(OsStr::new("PATH")));
+    }
+}

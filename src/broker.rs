@@ -16,26 +16,30 @@
 mod agent;
 mod decide;
 mod error;
+mod jail;
 mod person;
 mod plan;
 mod program;
 mod project;
+mod reach;
 mod run;
 mod selection;
 mod words;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
 
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest};
 pub use self::error::RunError;
+pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use crate::audit::{Filter as AuditFilter, Outcome as AuditOutcome, Record as AuditRecord};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
-pub use secretctl_runner::{Cancel, Cause, Enforcement, Stdin, Stop};
+pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 
 use self::program::NameIndex;
 use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
@@ -49,6 +53,8 @@ pub const POLICY_FILE: &str = "mcp-policy.yaml";
 
 /// The unlocked vault with everything that a use of it involves. Shared by all requests of a process.
 struct Broker {
+    /// The vault's directory.
+    dir: PathBuf,
     vault: Mutex<Vault>,
     log: Log,
     source: Source,
@@ -60,8 +66,10 @@ struct Broker {
 
 impl Broker {
     fn new(vault: Vault, source: Source) -> Self {
-        let policy = PolicySource::new(vault.dir().join(POLICY_FILE));
+        let dir = vault.dir().to_owned();
+        let policy = PolicySource::new(dir.join(POLICY_FILE));
         Self {
+            dir,
             log: Log::new(audit_keys(&vault)),
             vault: Mutex::new(vault),
             source,

@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use secretctl_runner::{Cancel, Enforcement, Stdin};
+use secretctl_runner::{Cancel, Confinement, Enforcement, Stdin};
 
 use super::decide::{label, refusal};
 use super::project::Project;
@@ -28,6 +29,8 @@ const MASK: &str = "********";
 pub struct AgentDoor {
     pub(super) broker: Broker,
     pub(super) project: Project,
+    /// That of the last command.
+    pub(super) last_jail: Mutex<Option<Confinement>>,
 }
 
 /// Which secrets are listed.
@@ -137,9 +140,11 @@ pub struct RunAnswer {
 impl AgentDoor {
     /// Opens the door. Commands may run below `project`, if that is a directory of its own.
     pub fn new(vault: Vault, project: &Path) -> Self {
+        let project = Project::new(project, vault.dir());
         Self {
             broker: Broker::new(vault, Source::Mcp),
-            project: Project::new(project),
+            project,
+            last_jail: Mutex::default(),
         }
     }
 
@@ -228,6 +233,9 @@ impl AgentDoor {
                 return Err(error);
             }
         };
+        let mut last_jail = (self.last_jail.lock()).unwrap_or_else(PoisonError::into_inner);
+        *last_jail = Some(job.start.confinement.clone());
+        drop(last_jail);
         let output_bytes = usize::try_from(grant.get().output_bytes).unwrap_or(usize::MAX);
         let (mut stdout, mut stderr) = (Capped::new(output_bytes), Capped::new(output_bytes));
         let mut show = |channel, output: &_| {

@@ -1,14 +1,14 @@
 //! The first half of an agent's request: facts, the policy's decision, and the record of it.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
-use secretctl_runner::{Confinement, Home, Limits};
+use secretctl_runner::{Home, Limits};
 
 use super::RunError;
 use super::agent::{AgentDoor, RunRequest};
+use super::jail::{NETWORK_LAYER, trusted_dirs};
 use super::plan::{self, Start};
-use super::program::{self, Program, TrustedPath};
+use super::program::{Program, TrustedPath};
 use super::run::Job;
 use super::selection::{self, Selected};
 use super::words::{COMMAND_MAX_BYTES, Words};
@@ -28,8 +28,6 @@ const AGENT_MAX_CHARACTERS: usize = 128;
 const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES;
 /// Bytes that a record keeps of any other text of an agent's choice: the longest path.
 const TEXT_LOGGED_MAX_BYTES: usize = 4096;
-/// The runner's name for the layer that keeps a command from the network.
-const NETWORK_LAYER: &str = "network";
 
 impl AgentDoor {
     /// Gathers the facts about a command, asks the policy, and records its yes.
@@ -69,6 +67,8 @@ impl AgentDoor {
         self.require_usable(request, &selected)?;
         let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
 
+        let directory = self.project.working_directory(&place, grant.workdir)?;
+        let confinement = self.jail(&policy, Some(&program), &directory, grant.network)?;
         let detail = Detail {
             rule: Some(grant.rule.clone()),
             directory: place.directory.clone(),
@@ -84,7 +84,7 @@ impl AgentDoor {
             program: program.path,
             file: Some(program.file),
             arguments: words.arguments.into_iter().map(Into::into).collect(),
-            directory: self.project.working_directory(&place, grant.workdir)?,
+            directory,
             home: Home::Temporary,
             environment: plan::agent_environment(path.variable(), policy.env_pass()),
             require: required_layers(&policy, &grant),
@@ -92,7 +92,7 @@ impl AgentDoor {
                 processes: policy.limits().processes,
                 ..Limits::default()
             },
-            confinement: Confinement::Base,
+            confinement,
         };
         let keys = selected.iter().map(|one| one.name.clone()).collect();
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());
@@ -285,15 +285,6 @@ fn required_layers(policy: &Policy, grant: &Grant) -> Vec<String> {
         .iter()
         .cloned()
         .chain(network)
-        .collect()
-}
-
-/// The directories that the policy file trusts beside the system's: those that exist of what it names.
-fn trusted_dirs(policy: &Policy) -> Vec<PathBuf> {
-    policy
-        .trusted_dirs()
-        .iter()
-        .flat_map(|dir| program::expand_dir(dir))
         .collect()
 }
 

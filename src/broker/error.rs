@@ -31,6 +31,14 @@ pub enum RunError {
     /// The directory asked for is not one in which a command may run.
     #[error("the directory cannot be used: {0}")]
     Directory(String),
+    /// A person asks for something to be opened to a command that cannot be.
+    #[error("{} cannot be opened to a command: it {fact}", path.display())]
+    Opening {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        fact: String,
+    },
     /// There is no usable policy, and without one nothing runs.
     #[error("no command can be run, since the {0}")]
     Policy(#[from] PolicyError),

@@ -6,20 +6,24 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secretctl_runner::{Cancel, Confinement, Home, Limits, Stdin, Stop, WorkingDirectory};
+use secretctl_runner::{Cancel, Confinement, Home, Limits, Network, Stdin, Stop, WorkingDirectory};
 
+use super::jail::{PersonJail, current_dir, leads_out};
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
 use super::selection::{self, Selected};
 use super::{Broker, RunError};
 use crate::audit::{self, Action, Detail, Filter, Log, Outcome, Record, Source};
 use crate::name::{EnvName, KeyPattern, SecretName};
-use crate::policy::{Grant, Network, Workdir};
+use crate::policy::{self, Grant, Workdir};
 use crate::sanitize::{Channel, Sanitized, Sanitizer};
 use crate::secret::SecretBytes;
 use crate::time;
 use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault, VaultError};
 use crate::wasm::SanitizerRun;
+
+/// Processes and threads of a command in a jail: more than any build has, and not yet the machine's end.
+const PROCESSES: u32 = 4096;
 
 /// Where the owner comes in.
 pub struct PersonDoor {
@@ -39,6 +43,8 @@ pub struct PersonRun {
     pub env_prefix: Option<EnvName>,
     /// The time limit.
     pub timeout: Duration,
+    /// The jail to run in; none to run as the caller could without this program.
+    pub jail: Option<PersonJail>,
 }
 
 /// Takes the output of a person's command.
@@ -169,7 +175,19 @@ impl PersonDoor {
         self.broker.sanitizer(values)
     }
 
-    /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment.
+    /// A jail around the caller's directory, if that can be a project, with the programs of the caller's `PATH` and what
+    /// `read` and `write` name.
+    pub fn jail(
+        &self,
+        network: Network,
+        read: &[PathBuf],
+        write: &[PathBuf],
+    ) -> Result<PersonJail, RunError> {
+        PersonJail::new(&self.broker.dir, network, read, write)
+    }
+
+    /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment. In a jail,
+    /// its home is a fresh directory, and it does not get to know of the sockets of the caller's session.
     pub fn run(
         &self,
         run: PersonRun,
@@ -185,8 +203,15 @@ impl PersonDoor {
             .split_first()
             .ok_or_else(|| RunError::Command("it is empty".to_owned()))?;
         let path = find(program)?;
-        let directory =
-            env::current_dir().map_err(|error| RunError::Directory(error.to_string()))?;
+        let is_open = run.jail.is_none();
+        let require = run.jail.as_ref().map_or_else(Vec::new, PersonJail::require);
+        let (directory, home, confinement) = match run.jail {
+            Some(jail) => (jail.directory(), Home::Temporary, jail.confinement(&path)),
+            None => {
+                let here = WorkingDirectory::At(current_dir()?);
+                (here, Home::Unchanged, Confinement::Base)
+            }
+        };
         let keys: Vec<SecretName> = selected.iter().map(|one| one.name.clone()).collect();
         let detail = Detail {
             argv: run
@@ -195,7 +220,10 @@ impl PersonDoor {
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
             environment: run.env.clone(),
-            directory: Some(directory.to_string_lossy().into_owned()),
+            directory: match &directory {
+                WorkingDirectory::At(path) => Some(path.to_string_lossy().into_owned()),
+                WorkingDirectory::Temporary => None,
+            },
             ..Detail::default()
         };
         let start = Start {
@@ -203,21 +231,24 @@ impl PersonDoor {
             file: None,
             name: program.clone(),
             arguments: arguments.to_vec(),
-            directory: WorkingDirectory::At(directory),
-            home: Home::Unchanged,
-            environment: env::vars_os().filter(|(name, _)| !is_ours(name)).collect(),
-            require: Vec::new(),
+            directory,
+            home,
+            environment: env::vars_os()
+                .filter(|(name, _)| !is_ours(name) && (is_open || !leads_out(name)))
+                .collect(),
+            require,
             limits: Limits {
                 file_size_bytes: None,
+                processes: PROCESSES,
                 ..Limits::default()
             },
-            confinement: Confinement::Base,
+            confinement,
         };
         let grant = Grant {
             keys: keys.clone(),
             timeout: run.timeout,
             output_bytes: u64::MAX,
-            network: Network::Allow,
+            network: policy::Network::Allow,
             workdir: Workdir::Project,
             // The person's own shell has done that.
             expand_arguments: false,

@@ -137,8 +137,9 @@ impl TrustedPath {
     }
 }
 
-/// The directories that an entry of the policy file means: `~/` is the home directory, and a part may be a pattern.
-pub(super) fn expand_dir(entry: &str) -> Vec<PathBuf> {
+/// The files and directories that an entry of the policy file means, as far as they exist: `~/` is the home directory, and a
+/// part may be a pattern.
+pub(super) fn expand(entry: &str) -> Vec<PathBuf> {
     let path = match (entry.strip_prefix("~/"), std::env::home_dir()) {
         (Some(below), Some(home)) => home.join(below),
         _ => PathBuf::from(entry),
@@ -146,7 +147,7 @@ pub(super) fn expand_dir(entry: &str) -> Vec<PathBuf> {
     if !path.is_absolute() {
         return Vec::new();
     }
-    let mut dirs = vec![PathBuf::new()];
+    let mut paths = vec![PathBuf::new()];
     for part in path.components() {
         let text = part.as_os_str().to_string_lossy();
         let Some(glob) = text
@@ -154,19 +155,19 @@ pub(super) fn expand_dir(entry: &str) -> Vec<PathBuf> {
             .then(|| Glob::new(&text).ok())
             .flatten()
         else {
-            dirs.iter_mut().for_each(|dir| dir.push(part));
+            paths.iter_mut().for_each(|path| path.push(part));
             continue;
         };
         let matcher = glob.compile_matcher();
-        let entries = dirs.iter().flat_map(fs::read_dir).flatten().flatten();
-        dirs = entries
+        let entries = paths.iter().flat_map(fs::read_dir).flatten().flatten();
+        paths = entries
             .filter(|entry| matcher.is_match(entry.file_name()))
             .map(|entry| entry.path())
             .collect();
-        dirs.sort();
+        paths.sort();
     }
-    dirs.retain(|dir| dir.is_dir());
-    dirs
+    paths.retain(|path| path.exists());
+    paths
 }
 
 /// Refuses a path if somebody other than root and the user could put another file there.
@@ -358,14 +359,14 @@ mod tests {
         for name in ["v20/bin", "v22/bin", "v22/lib", "other"] {
             fs::create_dir_all(dir.path().join(name)).expect("writable");
         }
-        let expanded = |entry: &str| expand_dir(&format!("{}/{entry}", dir.path().display()));
+        let expanded = |entry: &str| expand(&format!("{}/{entry}", dir.path().display()));
         assert_eq!(
             expanded("v*/bin"),
             [dir.path().join("v20/bin"), dir.path().join("v22/bin")]
         );
         assert_eq!(expanded("other"), [dir.path().join("other")]);
         assert_eq!(expanded("missing"), Vec::<PathBuf>::new());
-        assert_eq!(expand_dir("relative/bin"), Vec::<PathBuf>::new());
+        assert_eq!(expand("relative/bin"), Vec::<PathBuf>::new());
     }
 
     #[test]

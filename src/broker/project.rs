@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use secretctl_runner::WorkingDirectory;
 
-use super::RunError;
+use super::{RunError, reach};
 use crate::policy::Workdir;
 
 /// Why a directory is refused. What lies elsewhere might as well not exist.
 const NOT_IN_PROJECT: &str = "it is not a directory in the project";
 
-/// The server's project: a directory, but neither `/` nor the home directory itself.
+/// The server's project: a directory, but neither `/` nor the home directory or one around it, and none of the vault's.
 pub(super) struct Project {
     root: Result<PathBuf, String>,
 }
@@ -28,8 +28,10 @@ pub(super) struct Place {
 
 impl Project {
     /// Takes `dir`, if that can be a project. If not, only what needs one is refused.
-    pub(super) fn new(dir: &Path) -> Self {
-        Self { root: root(dir) }
+    pub(super) fn new(dir: &Path, vault: &Path) -> Self {
+        let root = reach::project(dir, vault)
+            .map_err(|closed| format!("the server has no project: {} {closed}", dir.display()));
+        Self { root }
     }
 
     /// Understands the program of a command line and the directory asked for. A program in the project implies its root.
@@ -81,25 +83,13 @@ impl Project {
         Ok(WorkingDirectory::At(self.root()?.join(relative)))
     }
 
-    fn root(&self) -> Result<&Path, RunError> {
+    /// The project's root, canonical.
+    pub(super) fn root(&self) -> Result<&Path, RunError> {
         match &self.root {
             Ok(root) => Ok(root),
             Err(fact) => Err(RunError::Directory(fact.clone())),
         }
     }
-}
-
-fn root(dir: &Path) -> Result<PathBuf, String> {
-    let root =
-        fs::canonicalize(dir).map_err(|error| format!("the project {}: {error}", dir.display()))?;
-    let home = std::env::home_dir().and_then(|home| fs::canonicalize(home).ok());
-    if root.parent().is_none() || home.as_deref() == Some(&root) {
-        return Err(format!(
-            "the server has no project: it was started in {}",
-            root.display()
-        ));
-    }
-    Ok(root)
 }
 
 /// The canonical path, if it is the root or lies below it.
@@ -121,16 +111,23 @@ mod tests {
         fs::create_dir(dir.path().join("sub")).expect("writable");
         fs::write(dir.path().join("sub/deploy.sh"), "").expect("writable");
         symlink("/etc", dir.path().join("out")).expect("writable");
-        let project = Project::new(dir.path());
+        let project = Project::new(dir.path(), Path::new("/nonexistent/vault"));
         (dir, project)
     }
 
     #[test]
     fn a_project_is_a_directory_of_its_own() {
-        for dir in ["/", "/nonexistent/project"] {
-            let project = Project::new(Path::new(dir));
-            assert!(project.place("./x", None).is_err(), "{dir}");
-            assert!(project.place("npm", None).is_ok(), "{dir}");
+        let vault = tempfile::tempdir().expect("a temporary directory");
+        let vault = vault.path();
+        let home = std::env::home_dir().expect("a home directory");
+        for dir in ["/", "/nonexistent/project"]
+            .iter()
+            .map(Path::new)
+            .chain([vault, &*home])
+        {
+            let project = Project::new(dir, vault);
+            assert!(project.place("./x", None).is_err(), "{dir:?}");
+            assert!(project.place("npm", None).is_ok(), "{dir:?}");
         }
     }
 

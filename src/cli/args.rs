@@ -58,6 +58,8 @@ pub(super) enum Command {
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Tell what this machine can enforce on commands
+    Status(StatusArgs),
     /// Serve AI agents: MCP over standard input and output
     McpServer(McpServerArgs),
 }
@@ -144,9 +146,34 @@ pub(super) struct RunArgs {
     /// Do not hide secrets in the output
     #[arg(long)]
     pub(super) no_sanitize: bool,
+    /// Shut the command in as those of agents are: it sees the system and this directory, and HOME is empty
+    #[arg(long)]
+    pub(super) sandbox: bool,
+    /// Whether the sandbox has a network
+    #[arg(
+        long,
+        requires = "sandbox",
+        value_enum,
+        default_value_t,
+        value_name = "WHETHER"
+    )]
+    pub(super) network: NetworkArg,
+    /// File or directory that the sandbox shows as well; may be given several times
+    #[arg(long, requires = "sandbox", value_name = "PATH")]
+    pub(super) read: Vec<PathBuf>,
+    /// Directory that may be changed from the sandbox as well; may be given several times
+    #[arg(long, requires = "sandbox", value_name = "DIR")]
+    pub(super) write: Vec<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(super) enum NetworkArg {
+    #[default]
+    Allow,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -208,6 +235,16 @@ pub(super) enum AuditFormat {
     Json,
     /// Comma-separated values with a header
     Csv,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Of the sandbox, layer by layer. It needs no vault. This version tells nothing else, so it is required
+    #[arg(long, required = true)]
+    pub(super) sandbox: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod mcp_server;
 mod output;
 mod run;
 mod set;
+mod status;
 mod unlock;
 
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
         Command::Filter(args) => filter::run(&access, &args),
         Command::Export(args) => export::run(&access, &args),
         Command::Audit(command) => audit::run(&access, &command),
+        Command::Status(args) => status::run(&args),
         Command::McpServer(args) => mcp_server::run(&access, args),
     }
 }

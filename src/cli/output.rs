@@ -40,6 +40,11 @@ pub(super) fn note(text: &str) {
     say("  ", text);
 }
 
+/// Something about a command, beside what it writes itself.
+pub(super) fn ours(text: &str) {
+    say("secretctl: ", text);
+}
+
 pub(super) fn warn(text: &str) {
     say("warning: ", text);
 }

@@ -8,11 +8,13 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::RunArgs;
+use super::args::{NetworkArg, RunArgs};
 use super::failure::{Failure, codes};
+use super::output;
 use super::unlock::Access;
 use crate::broker::{
-    Cancel, Cause, Channel, Ended, PersonRun, RunError, Sanitized, Shown, Stdin, Stop,
+    Cancel, Cause, Channel, Ended, Finished, Network, PersonDoor, PersonJail, PersonRun, RunError,
+    Sanitized, Shown, Stdin, Stop,
 };
 
 pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
@@ -21,12 +23,15 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     let door = access.door().map_err(ours)?;
     let cancel = Cancel::new();
     forward_signals(&cancel).map_err(|error| ours(error.into()))?;
+    let jail = (args.sandbox.then(|| jail(&door, &args)).transpose())
+        .map_err(|error| Failure::of(error, &door).with_code(codes::RUN_FAILED))?;
     let run = PersonRun {
         keys: args.keys,
         command: args.command,
         env: args.env,
         env_prefix: args.env_prefix,
         timeout: args.timeout.0,
+        jail,
     };
     let stdin = io::stdin();
     // The command gets no terminal: it could read what is typed for others, and programs would wait there for answers.
@@ -44,8 +49,17 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     };
     let finished = door.run(run, stdin, &cancel, shown).map_err(|error| {
         let code = code(&error);
-        Failure::of(error, &door).with_code(code)
+        let opens = args.sandbox && is_out_of_sight(&error);
+        let failure = Failure::of(error, &door).with_code(code);
+        if opens {
+            failure.next("--read shows a file or directory to the sandbox")
+        } else {
+            failure
+        }
     })?;
+    if args.sandbox {
+        tell_what_is_missing(&finished);
+    }
     Ok(match finished.ended {
         Ended::Exited(code) => u8::try_from(code).unwrap_or(codes::RUN_FAILED),
         Ended::Signaled(signal) => {
@@ -59,6 +73,35 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
         }
         Ended::Cancelled => codes::RUN_SIGNAL + 13, // SIGPIPE: nobody reads the output any more
     })
+}
+
+/// The jail that the command line asks for.
+fn jail(door: &PersonDoor, args: &RunArgs) -> Result<PersonJail, RunError> {
+    let network = match args.network {
+        NetworkArg::Allow => Network::Allow,
+        NetworkArg::None => Network::None,
+    };
+    let jail = door.jail(network, &args.read, &args.write)?;
+    if let Some(fact) = jail.without_project() {
+        output::ours(&format!("the command runs in an empty directory: {fact}"));
+    }
+    Ok(jail)
+}
+
+fn tell_what_is_missing(finished: &Finished) {
+    let missing: Vec<&str> = finished
+        .enforcement
+        .missing()
+        .map(|layer| layer.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        output::ours(&format!("not enforced here: {}", missing.join(", ")));
+    }
+}
+
+/// Whether the start failed for a file that may exist outside of the sandbox.
+fn is_out_of_sight(error: &RunError) -> bool {
+    matches!(error, RunError::Start { error, .. } if matches!(error.cause, Cause::NotFound | Cause::NoInterpreter))
 }
 
 fn code(error: &RunError) -> u8 {

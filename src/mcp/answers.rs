@@ -12,6 +12,11 @@ use crate::time;
 
 /// Exit code of a command that was ended by its time limit, as `timeout(1)` has it.
 const TIMED_OUT_EXIT_CODE: i32 = 124;
+/// Exit codes by which shells and their like say that a program cannot be run, or was not found.
+const NOT_RUN_EXIT_CODES: [i32; 2] = [126, 127];
+/// What a command may have missed in its jail, and who can change that.
+pub(super) const OPENED: &str = "The command sees the system's programs and, of the home directory, only what the policy file \
+    opens. A person can add directories of programs to trusted_dirs, other files to paths, and variables to env_pass.";
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -192,6 +197,9 @@ pub(super) struct RunOutput {
     truncated: bool,
     /// Layers of confinement: true where they were enforced.
     enforcement: BTreeMap<String, bool>,
+    /// What a person could change, if the exit code says that a program was not found or could not be run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -218,6 +226,8 @@ impl From<RunAnswer> for RunOutput {
             count: r.count,
         };
         let layers = answer.enforcement.layers.into_iter();
+        let not_run =
+            matches!(answer.ended, Ended::Exited(code) if NOT_RUN_EXIT_CODES.contains(&code));
         Self {
             exit_code: match answer.ended {
                 Ended::Exited(code) => code,
@@ -234,6 +244,7 @@ impl From<RunAnswer> for RunOutput {
             timed_out: answer.ended == Ended::TimedOut,
             truncated: answer.truncated,
             enforcement: layers.map(|layer| (layer.name, layer.enforced)).collect(),
+            hint: not_run.then_some(OPENED),
         }
     }
 }

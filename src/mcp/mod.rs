@@ -29,7 +29,9 @@ pub fn serve(door: AgentDoor, agent_id: Option<String>) -> io::Result<()> {
     let result = runtime.block_on(async {
         let tools = tools::Tools::new(door, agent_id);
         let running = tools.running();
+        let waiting = tools.clone();
         let service = tools.serve(stdio_pipes()).await.map_err(io::Error::other)?;
+        waiting.warm_up();
         service.waiting().await.map_err(io::Error::other)?;
         running.end_all();
         Ok(())

@@ -13,10 +13,10 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::answers::{
-    ExistsInput, ExistsOutput, ListInput, ListOutput, MaskedInput, MaskedOutput, RunInput,
+    ExistsInput, ExistsOutput, ListInput, ListOutput, MaskedInput, MaskedOutput, OPENED, RunInput,
     RunOutput,
 };
-use crate::broker::{AgentDoor, Cancel, Listing, RunError, RunRequest};
+use crate::broker::{AgentDoor, Cancel, Cause, Listing, RunError, RunRequest};
 use crate::name::KeyPattern;
 use crate::time::Span;
 
@@ -70,6 +70,12 @@ impl Tools {
 
     pub(super) fn running(&self) -> Arc<Running> {
         Arc::clone(&self.running)
+    }
+
+    /// Prepares for the next command, on a thread of its own.
+    pub(super) fn warm_up(&self) {
+        let door = Arc::clone(&self.door);
+        drop(tokio::task::spawn_blocking(move || door.warm_up()));
     }
 
     fn agent(&self, context: &RequestContext<RoleServer>) -> String {
@@ -190,6 +196,7 @@ impl Tools {
             .ask(move |door| door.run(&agent, &request, &cancel))
             .await;
         watcher.abort();
+        self.warm_up();
         let output = RunOutput::from(result?);
         // A command that was ended by its time limit has failed, whatever it wrote until then.
         if output.was_ended() {
@@ -297,6 +304,11 @@ fn explain(error: &RunError) -> Refusal {
         }
         RunError::Directory(_) => {
             "\nGive a directory in the project that the server was started for, or none.".to_owned()
+        }
+        RunError::Start { error, .. }
+            if matches!(error.cause, Cause::NotFound | Cause::NoInterpreter) =>
+        {
+            format!("\n{OPENED}")
         }
         RunError::TooShort(_) => "\nOnly a person can use it, with secretctl run.".to_owned(),
         RunError::Expired(_) => {

@@ -15,6 +15,28 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The largest limit of processes: a fork bomb within it does not yet stop a machine.
 const PROCESSES_MAX: u32 = 4096;
+/// How similar a layer's name has to be to be suggested; 1 is the same.
+const NEAR: f64 = 0.6;
+
+/// The layers of confinement that a file can require: those that the runner reports.
+pub const LAYERS: [&str; 16] = [
+    "session",
+    "descriptors",
+    "limits",
+    "core",
+    "capabilities",
+    "no_new_privileges",
+    "kill",
+    "memory_directory",
+    "user",
+    "process_limit",
+    "namespaces",
+    "files",
+    "landlock",
+    "network",
+    "system_calls",
+    "environment",
+];
 
 impl Document {
     pub(super) fn into_policy(self) -> Result<Policy, Fault> {
@@ -29,6 +51,8 @@ impl Document {
             limits: self.limits(),
             environments: Environments(self.env_aliases.0),
             trusted_dirs: self.trusted_dirs.0,
+            readable_paths: self.paths.read.0,
+            writable_paths: self.paths.write.0,
             env_pass,
             workdir: self.workdir,
             required_layers: self.runner.require.0,
@@ -49,7 +73,6 @@ impl Problems {
     fn in_document(&mut self, document: &Document) {
         self.unsupported("modules", document.modules.as_ref());
         self.unsupported("sanitizers", document.sanitizers.as_ref());
-        self.unsupported("paths", document.paths.as_ref());
         for (i, rule) in document.allowed_commands.0.iter().enumerate() {
             self.in_command(&format!("allowed_commands[{i}]"), &rule.0);
         }
@@ -75,8 +98,13 @@ impl Problems {
         for (i, directory) in document.trusted_dirs.0.iter().enumerate() {
             self.note(
                 format_args!("trusted_dirs[{i}]"),
-                directory_problem(directory),
+                location_problem(directory),
             );
+        }
+        self.in_paths("paths.read", &document.paths.read);
+        self.in_paths("paths.write", &document.paths.write);
+        for (i, layer) in document.runner.require.0.iter().enumerate() {
+            self.note(format_args!("runner.require[{i}]"), layer_problem(layer));
         }
         self.in_limits(document.limits());
     }
@@ -104,6 +132,13 @@ impl Problems {
     fn in_patterns(&mut self, path: &str, patterns: &List<String>) {
         for (i, pattern) in patterns.0.iter().enumerate() {
             self.note(format_args!("{path}[{i}]"), pattern_problem(pattern));
+        }
+    }
+
+    fn in_paths(&mut self, key: &str, paths: &List<String>) {
+        for (i, path) in paths.0.iter().enumerate() {
+            let problem = location_problem(path).or_else(|| whole_problem(path));
+            self.note(format_args!("{key}[{i}]"), problem);
         }
     }
 
@@ -169,14 +204,42 @@ fn pattern_problem(pattern: &str) -> Option<String> {
     (part || edge).then(|| "is no pattern that a key could fit".to_owned())
 }
 
-fn directory_problem(directory: &str) -> Option<&'static str> {
-    if !directory.starts_with('/') && !directory.starts_with("~/") {
+fn location_problem(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') && !path.starts_with("~/") {
         Some("is neither absolute nor below ~/")
-    } else if directory.split('/').any(|part| part == "..") {
+    } else if path.split('/').any(|part| part == "..") {
         Some("contains '..'")
     } else {
         None
     }
+}
+
+/// What nobody can mean to open, however it is written. That a name leads there by a link is found when it is used.
+fn whole_problem(path: &str) -> Option<&'static str> {
+    let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    match (parts.next(), parts.next()) {
+        (None, _) => Some("is the whole file system"),
+        (Some("~"), None) => Some("is the whole home directory"),
+        _ => None,
+    }
+}
+
+/// A layer that is not known would never hold, and every run would be refused for it.
+fn layer_problem(layer: &str) -> Option<String> {
+    if LAYERS.contains(&layer) {
+        return None;
+    }
+    let near = |known: &str| strsim::normalized_damerau_levenshtein(layer, known);
+    let nearest = LAYERS
+        .into_iter()
+        .filter(|known| near(known) >= NEAR)
+        .max_by(|a, b| near(a).total_cmp(&near(b)));
+    let meant = nearest.map_or_else(String::new, |known| format!(" (did you mean '{known}'?)"));
+    Some(format!(
+        "'{}' is no layer{meant}; the layers are: {}",
+        layer.escape_debug(),
+        LAYERS.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -204,7 +267,7 @@ mod tests {
         let found = places(
             r#"
             modules: [{ path: x }]
-            paths:
+            paths: { read: ["~/.kube", "kube", "~/", "/"], write: ["/srv/x", "~/a/../b", "//", "~/./"] }
             sanitizers: []
             allowed_commands:
               - "*"
@@ -216,12 +279,12 @@ mod tests {
             trusted_dirs: ["~/bin", "/opt/*/bin", "bin", "/a/../b"]
             env_pass: [AWS_REGION, "A-B", SECRETCTL_PASSWORD]
             limits: { timeout_max: 2h, output_bytes: 1GiB, processes: 0 }
+            runner: { require: [kill, "", Kill] }
             "#,
         );
         let expected = [
             "modules",
             "sanitizers",
-            "paths",
             "allowed_commands[1]",
             "allowed_commands[2]",
             "allowed_commands[2].approval",
@@ -234,6 +297,14 @@ mod tests {
             "policies[0].denied_keys[0]",
             "trusted_dirs[2]",
             "trusted_dirs[3]",
+            "paths.read[1]",
+            "paths.read[2]",
+            "paths.read[3]",
+            "paths.write[1]",
+            "paths.write[2]",
+            "paths.write[3]",
+            "runner.require[1]",
+            "runner.require[2]",
             "limits.timeout_max",
             "limits.output_bytes",
             "limits.processes",
@@ -247,6 +318,29 @@ mod tests {
     fn an_unsupported_key_says_so() {
         let found = problems("modules: [{ path: modules/office-hours.wasm }]");
         assert_eq!(found, ["modules: is not supported by this version"]);
+    }
+
+    #[test]
+    fn an_unknown_layer_is_answered_with_the_known_ones() {
+        let found = problems("runner: { require: [landlok] }");
+        let expected = format!(
+            "runner.require[0]: 'landlok' is no layer (did you mean 'landlock'?); the layers are: {}",
+            LAYERS.join(", ")
+        );
+        assert_eq!(found, [expected]);
+        let all = LAYERS.join(", ");
+        assert!(problems(&format!("runner: {{ require: [{all}] }}")).is_empty());
+    }
+
+    #[test]
+    fn what_is_opened_is_less_than_everything() {
+        let found = problems("paths: { read: [/], write: ['~/'] }");
+        let expected = [
+            "paths.read[0]: is the whole file system",
+            "paths.write[0]: is the whole home directory",
+        ];
+        assert_eq!(found, expected);
+        assert!(problems("paths: { read: ['~/*'], write: ['~/.cache'] }").is_empty());
     }
 
     #[test]

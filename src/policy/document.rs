@@ -57,8 +57,8 @@ pub(super) struct Document {
     pub(super) modules: Option<Unsupported>,
     #[serde(default, deserialize_with = "present")]
     pub(super) sanitizers: Option<Unsupported>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) paths: Option<Unsupported>,
+    #[serde(default)]
+    pub(super) paths: PathsDocument,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
@@ -126,6 +126,15 @@ struct LimitsDocument {
     output_bytes: Option<Size>,
     #[serde(default, deserialize_with = "present")]
     processes: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `read` and `write`")]
+pub(super) struct PathsDocument {
+    #[serde(default)]
+    pub(super) read: List<String>,
+    #[serde(default)]
+    pub(super) write: List<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -274,6 +283,7 @@ env_aliases:
         assert_eq!(policy.limits().processes, 128);
         assert!(policy.trusted_dirs().is_empty() && policy.env_pass().is_empty());
         assert!(policy.required_layers().is_empty());
+        assert!(policy.readable_paths().is_empty() && policy.writable_paths().is_empty());
     }
 
     #[test]
@@ -333,6 +343,7 @@ policies:
   - { name: others, agent_id: "*", allowed_keys: [], capabilities: [reference_only] }
 workdir: temporary
 trusted_dirs: ["~/.nvm/versions/node/*/bin"]
+paths: { read: ["~/.kube"], write: ["/srv/cache/*"] }
 env_pass: [AWS_REGION, KUBECONFIG]
 limits: { timeout_max: 2m, output_bytes: 64KiB, processes: 64 }
 runner: { require: [landlock] }
@@ -353,6 +364,8 @@ runner: { require: [landlock] }
         assert_eq!(policy.limits(), limits);
         assert_eq!(policy.workdir(), Workdir::Temporary);
         assert_eq!(policy.trusted_dirs(), ["~/.nvm/versions/node/*/bin"]);
+        assert_eq!(policy.readable_paths(), ["~/.kube"]);
+        assert_eq!(policy.writable_paths(), ["/srv/cache/*"]);
         assert_eq!(
             policy
                 .env_pass()

@@ -18,6 +18,7 @@ mod rules;
 mod units;
 
 pub use alias::{AliasError, Aliased};
+pub use check::LAYERS;
 pub use decision::{Decision, Denial, Grant, Network, Question, Workdir};
 pub use error::{Fault, PolicyError, Problem};
 pub use file::{POLICY_FILE_MAX_BYTES, PolicySource};

@@ -14,6 +14,8 @@ pub struct Policy {
     pub(super) guest_document: String,
     pub(super) environments: Environments,
     pub(super) trusted_dirs: Vec<String>,
+    pub(super) readable_paths: Vec<String>,
+    pub(super) writable_paths: Vec<String>,
     pub(super) env_pass: Vec<EnvName>,
     pub(super) limits: Limits,
     pub(super) workdir: Workdir,
@@ -58,6 +60,17 @@ impl Policy {
         &self.trusted_dirs
     }
 
+    /// Files and directories that a run may read beside the system's: absolute or `~/…`, possibly with glob characters. What
+    /// they stand for on this machine, and whether that may be opened, is checked where they are used.
+    pub fn readable_paths(&self) -> &[String] {
+        &self.readable_paths
+    }
+
+    /// The same for those that it may change.
+    pub fn writable_paths(&self) -> &[String] {
+        &self.writable_paths
+    }
+
     /// Variables that a run takes over from the environment of this process.
     pub fn env_pass(&self) -> &[EnvName] {
         &self.env_pass
@@ -73,8 +86,7 @@ impl Policy {
         self.workdir
     }
 
-    /// Names of the layers of confinement without which nothing runs. They are not checked here: a name that the runner
-    /// does not know is a layer that it cannot enforce.
+    /// Names of the layers of confinement without which nothing runs, each one of [`LAYERS`](super::LAYERS).
     pub fn required_layers(&self) -> &[String] {
         &self.required_layers
     }

@@ -524,6 +524,37 @@ async fn the_next_command_of_a_kind_runs_in_the_helper_that_waited() {
     agent.stop().await;
 }
 
+#[tokio::test]
+async fn a_file_that_was_replaced_is_seen_as_it_is_now() {
+    let sandbox = vault("paths: { read: ['~/config'] }\n");
+    let config = sandbox.home().join("config");
+    let tool = sandbox.home().join("tool");
+    sandbox.policy(&format!(
+        "version: 1\nallowed_commands: [sh, {}]\npaths: {{ read: ['~/config'] }}\n",
+        text(&tool)
+    ));
+    let agent = Agent::without_project(&sandbox).await;
+    // As editors do it: a new file in the place of the old one.
+    let replace = |path: &Path, content: &str| {
+        let new = path.with_extension("new");
+        write(&new, content, 0o755);
+        fs::rename(new, path).expect("renamed");
+    };
+    for version in ["first", "second", "third"] {
+        replace(&config, version);
+        let cat = shell(&agent, "cat \"$1\"", &[text(&config)], None).await;
+        assert_eq!(cat.output(), (0, version.to_owned(), String::new()));
+        is_prepared(agent.pid);
+    }
+    for version in ["first\n", "second\n", "third\n"] {
+        replace(&tool, &format!("#!/bin/sh\necho {version}"));
+        let run = agent.run("KEY", text(&tool)).await;
+        assert_eq!(run.output(), (0, version.to_owned(), String::new()));
+        is_prepared(agent.pid);
+    }
+    agent.stop().await;
+}
+
 /// Waits until a server that runs no command has prepared for the next one: a helper, and in its jail a process and its child.
 fn is_prepared(server: u32) {
     wait_until("a helper that waits", || {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,7 +21,7 @@ use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::layers;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, Home, Limits, Plan, WorkingDirectory};
+use crate::plan::{Confinement, FileId, Home, Limits, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
 use crate::wire::{Command, End, Event, Preparation, Reason, Status};
@@ -43,9 +44,34 @@ const SILENCE_MAX: Duration = Duration::from_millis(500);
 pub struct Runner {
     helper: PathBuf,
     faults: Faults,
-    warm: Arc<Mutex<Option<(Preparation, Helper)>>>,
+    warm: Arc<Mutex<Option<Ready>>>,
     /// Helpers whose runs are over and who are about to end.
     dismissed: Arc<Mutex<Vec<Helper>>>,
+}
+
+/// A helper that waits, and what it has prepared for.
+struct Ready {
+    preparation: Preparation,
+    /// The files that the jail's paths named then: it goes on seeing those, whatever takes their
+    /// place.
+    files: Vec<Option<FileId>>,
+    helper: Helper,
+}
+
+impl Ready {
+    fn is_for(&self, preparation: &Preparation) -> bool {
+        self.preparation == *preparation && self.files == files(&preparation.confinement)
+    }
+}
+
+/// What a jail's paths name at this moment.
+fn files(confinement: &Confinement) -> Vec<Option<FileId>> {
+    let Confinement::Jail(jail) = confinement else {
+        return Vec::new();
+    };
+    let paths = [&jail.readable, &jail.writable, &jail.hidden];
+    let file = |path| fs::metadata(path).ok().map(|found| FileId::from(&found));
+    paths.into_iter().flatten().map(file).collect()
 }
 
 impl fmt::Debug for Runner {
@@ -102,14 +128,18 @@ impl Runner {
     /// When the helper cannot be started. A layer that it cannot put on is no error here.
     pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
         let preparation = self.preparation(confinement, true);
-        if let Some((ready, helper)) = &mut *self.warm()
-            && *ready == preparation
-            && helper.is_alive()
+        if let Some(ready) = &mut *self.warm()
+            && ready.is_for(&preparation)
+            && ready.helper.is_alive()
         {
             return Ok(());
         }
-        let helper = Helper::start(&self.helper, &preparation)?;
-        let cold = self.warm().replace((preparation, helper));
+        let ready = Ready {
+            files: files(confinement),
+            helper: Helper::start(&self.helper, &preparation)?,
+            preparation,
+        };
+        let cold = self.warm().replace(ready);
         drop(cold);
         Ok(())
     }
@@ -157,8 +187,8 @@ impl Runner {
 
     /// One that was started ahead for just this, or a new one.
     fn helper(&self, preparation: &Preparation) -> Result<Helper, StartError> {
-        let warm = self.warm().take_if(|(ready, _)| ready == preparation);
-        if let Some((_, mut helper)) = warm
+        let ready = self.warm().take_if(|ready| ready.is_for(preparation));
+        if let Some(Ready { mut helper, .. }) = ready
             && helper.is_alive()
         {
             return Ok(helper);
@@ -176,7 +206,7 @@ impl Runner {
     }
 
     /// A panic elsewhere leaves nothing half done here.
-    fn warm(&self) -> MutexGuard<'_, Option<(Preparation, Helper)>> {
+    fn warm(&self) -> MutexGuard<'_, Option<Ready>> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -16,10 +16,11 @@ use crate::prepare::{
     Newborn, Prepared, await_readiness, close_output, in_this_namespace, make_directory,
 };
 use crate::steps::identity::Identity;
+use crate::steps::idmap::Mapper;
 use crate::steps::namespaces::{self, Numbers};
 use crate::steps::reach::{Access, Place, Reach};
 use crate::steps::view::{self, Tree as Mounts};
-use crate::steps::{Gate, NOT_STARTED, Setting, become_program, idmap};
+use crate::steps::{Gate, NOT_STARTED, Setting, become_program};
 use crate::sys;
 use crate::tree::{First, Inhabitants, Tree};
 use crate::wire::{Birth, Preparation, View};
@@ -93,13 +94,18 @@ fn in_namespaces(
 
 /// Copies of mounts that only root can reach, or make.
 fn mounts(reach: &Reach, identity: Option<Identity>) -> Result<Vec<Mounts>, StartError> {
+    let mut mapper = identity.map(Mapper::new);
     let copy = |place: &Place| {
-        let Some(identity) = identity else {
+        let Some(mapper) = &mut mapper else {
             return Ok(None);
         };
-        let tree = match place.access {
-            Access::Read => view::clone_tree(&place.path),
-            Access::Write => idmap::clone_tree(&place.path, identity),
+        let tree = match (place.named, place.access) {
+            (true, Access::Write) => mapper.clone_tree(&place.path),
+            // Not every file system can be mapped; then the modes of its files decide.
+            (true, Access::Read) => mapper
+                .clone_tree(&place.path)
+                .or_else(|_| view::clone_tree(&place.path)),
+            (false, _) => view::clone_tree(&place.path),
         };
         tree.map(Some)
             .map_err(|error| view::failed(&place.path, error))

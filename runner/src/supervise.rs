@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,9 @@ use crate::plan::{Confinement, FileId, Home, Limits, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
 use crate::wire::{Command, End, Event, Preparation, Reason, Status};
+
+/// A single file of the system's that every jail has, and that daemons replace.
+const NAME_SERVERS: &str = "/etc/resolv.conf";
 
 /// Bytes given to the receiver of the output at once, at most.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -70,8 +73,9 @@ fn files(confinement: &Confinement) -> Vec<Option<FileId>> {
         return Vec::new();
     };
     let paths = [&jail.readable, &jail.writable, &jail.hidden];
+    let paths = paths.into_iter().flatten().map(PathBuf::as_path);
     let file = |path| fs::metadata(path).ok().map(|found| FileId::from(&found));
-    paths.into_iter().flatten().map(file).collect()
+    paths.chain([Path::new(NAME_SERVERS)]).map(file).collect()
 }
 
 impl fmt::Debug for Runner {

@@ -9,7 +9,7 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 
-use super::reach::{Access, DEVICES, Reach};
+use super::reach::{Access, DEVICES, READABLE_LOADER, Reach};
 use crate::plan::Network;
 
 /// The newest version whose rights we have looked at.
@@ -43,7 +43,9 @@ pub(crate) fn rules(
     let mut rules = ruleset.create()?;
     let allowed: [(Vec<&Path>, BitFlags<AccessFs>); 3] = [
         (
-            with(Access::Read).chain([Path::new("/proc")]).collect(),
+            with(Access::Read)
+                .chain(["/proc", READABLE_LOADER].map(Path::new))
+                .collect(),
             read,
         ),
         (

@@ -45,6 +45,9 @@ pub(crate) const DEVICES: [&str; 5] = [
 /// Where the run's own directory stands in a view of its own.
 pub(crate) const OWN: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
+/// Where a readable copy of the dynamic loader stands in a view of its own, for linkers.
+pub(crate) const READABLE_LOADER: &str = "/run/secretctl/loader";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Reading and executing.
@@ -60,6 +63,8 @@ pub(crate) struct Place {
     pub(crate) path: PathBuf,
     pub(crate) access: Access,
     pub(crate) directory: bool,
+    /// Named by the jail, and not every jail's.
+    pub(crate) named: bool,
 }
 
 /// A name that leads to a place by way of a symbolic link.
@@ -84,14 +89,13 @@ impl Reach {
         let hidden: Vec<PathBuf> = jail.hidden.iter().filter_map(canonical).collect();
         let mut reach = Reach::default();
         for path in &jail.writable {
-            reach.add(path, Access::Write, &hidden);
+            reach.add(path, Access::Write, true, &hidden);
         }
-        for path in SYSTEM
-            .iter()
-            .map(Path::new)
-            .chain(jail.readable.iter().map(PathBuf::as_path))
-        {
-            reach.add(path, Access::Read, &hidden);
+        for path in SYSTEM {
+            reach.add(Path::new(path), Access::Read, false, &hidden);
+        }
+        for path in &jail.readable {
+            reach.add(path, Access::Read, true, &hidden);
         }
         reach.places.sort_by(|a, b| a.path.cmp(&b.path));
         let within = |path: &PathBuf| {
@@ -110,7 +114,7 @@ impl Reach {
         reach
     }
 
-    fn add(&mut self, path: &Path, access: Access, hidden: &[PathBuf]) {
+    fn add(&mut self, path: &Path, access: Access, named: bool, hidden: &[PathBuf]) {
         let Some(canonical) = canonical(path) else {
             return;
         };
@@ -138,6 +142,7 @@ impl Reach {
             directory: canonical.is_dir(),
             path: canonical,
             access,
+            named,
         });
     }
 }

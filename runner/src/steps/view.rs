@@ -22,7 +22,7 @@ use rustix::process::{chdir, pivot_root};
 
 use super::exec_only::{self, Protection};
 use super::namespaces;
-use super::reach::{Access, DEVICES, OWN, Place, Reach};
+use super::reach::{Access, DEVICES, OWN, Place, READABLE_LOADER, Reach};
 use crate::outcome::{Cause, Stage, StartError};
 use crate::sys::{self, MountAttributes};
 
@@ -31,9 +31,6 @@ const BASE: &str = "/tmp";
 
 /// The most that a run can put into its own directory, in bytes: it is memory.
 const SPACE_BYTES: u64 = 1 << 30;
-
-/// Where a readable copy of the dynamic loader stands, for linkers.
-const READABLE_LOADER: &str = "/run/secretctl/loader";
 
 /// Where the C library's linker script may be, beside the loader's own directory.
 const LINKER_SCRIPTS: [&str; 2] = ["/usr/lib64", "/usr/lib"];

@@ -26,7 +26,7 @@ mod run;
 mod selection;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
@@ -55,6 +55,8 @@ pub const POLICY_FILE: &str = "mcp-policy.yaml";
 struct Broker {
     /// The vault's directory.
     dir: PathBuf,
+    /// What no command may see: that directory, and the file with the master password.
+    kept: Vec<PathBuf>,
     vault: Mutex<Vault>,
     log: Log,
     source: Source,
@@ -65,10 +67,13 @@ struct Broker {
 }
 
 impl Broker {
-    fn new(vault: Vault, source: Source) -> Self {
+    fn new(vault: Vault, password_file: Option<&Path>, source: Source) -> Self {
         let dir = vault.dir().to_owned();
         let policy = PolicySource::new(dir.join(POLICY_FILE));
         Self {
+            kept: std::iter::once(dir.clone())
+                .chain(password_file.map(Path::to_owned))
+                .collect(),
             dir,
             log: Log::new(audit_keys(&vault)),
             vault: Mutex::new(vault),

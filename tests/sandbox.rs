@@ -134,7 +134,7 @@ async fn the_policy_file_opens_files_for_reading_and_for_writing() {
     sandbox.policy("version: 1\nallowed_commands: [sh]\npaths: { write: ['~/.secret*'] }\n");
     let refusal = shell(&agent, "true", &[], None).await.refusal();
     let fact = format!(
-        "has 1 invalid entry: paths.write[0]: {} lies in the vault's directory\n",
+        "has 1 invalid entry: paths.write[0]: {} is of the vault, or holds its password\n",
         text(&sandbox.vault())
     );
     assert!(refusal.contains(&fact), "{refusal}");
@@ -385,7 +385,7 @@ fn a_person_opens_more_by_flags() {
         (
             "--write",
             text(&sandbox.vault()),
-            "it lies in the vault's directory",
+            "it is of the vault, or holds its password",
         ),
         ("--write", "../note", "it is not a directory"),
     ] {

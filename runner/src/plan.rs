@@ -60,7 +60,8 @@ pub struct Jail {
     pub readable: Vec<PathBuf>,
     /// Directories that it may change; absolute.
     pub writable: Vec<PathBuf>,
-    /// Directories that stay out of sight even where they lie within one of the others.
+    /// Files and directories that stay out of sight even where they lie within one of the others:
+    /// there they are empty.
     pub hidden: Vec<PathBuf>,
 }
 

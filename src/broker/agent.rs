@@ -138,12 +138,12 @@ pub struct RunAnswer {
 }
 
 impl AgentDoor {
-    /// Opens the door. Commands may run below `project`, if that is a directory of its own.
-    pub fn new(vault: Vault, project: &Path) -> Self {
-        let project = Project::new(project, vault.dir());
+    /// Opens the door. Commands may run below `project`, if that is a directory of its own. They do not see `password_file`.
+    pub fn new(vault: Vault, project: &Path, password_file: Option<&Path>) -> Self {
+        let broker = Broker::new(vault, password_file, Source::Mcp);
         Self {
-            broker: Broker::new(vault, Source::Mcp),
-            project,
+            project: Project::new(project, &broker.kept),
+            broker,
             last_jail: Mutex::default(),
         }
     }

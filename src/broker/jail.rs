@@ -37,7 +37,7 @@ impl AgentDoor {
         let root = self.project.root().ok();
         let writable = expand(policy.writable_paths());
         let changeable = writable.iter().map(|(_, path)| path.as_path());
-        let mut reach = Reach::new(&self.broker.dir, changeable.chain(root));
+        let mut reach = Reach::new(&self.broker.kept, changeable.chain(root));
         let mut problems = Vec::new();
         let mut note = |key: &str, entry: usize, path: &Path, opened: Result<(), Closed>| {
             problems.extend(opened.err().map(|closed| Problem {
@@ -125,19 +125,19 @@ impl PersonJail {
     /// A jail around the caller's directory, if that can be a project, with the programs of the caller's `PATH` and what
     /// `read` and `write` name.
     pub(super) fn new(
-        vault: &Path,
+        kept: &[PathBuf],
         network: Network,
         read: &[PathBuf],
         write: &[PathBuf],
     ) -> Result<Self, RunError> {
         let here = current_dir()?;
         let project =
-            reach::project(&here, vault).map_err(|closed| format!("{} {closed}", here.display()));
+            reach::project(&here, kept).map_err(|closed| format!("{} {closed}", here.display()));
         let absolute = |path: &PathBuf| here.join(path);
         let (read, write) = (read.iter().map(absolute), write.iter().map(absolute));
         let write: Vec<PathBuf> = write.collect();
         let changeable = write.iter().chain(project.as_ref().ok());
-        let mut reach = Reach::new(vault, changeable.map(PathBuf::as_path));
+        let mut reach = Reach::new(kept, changeable.map(PathBuf::as_path));
         let refuse = |path: &Path, closed: Closed| RunError::Opening {
             path: path.to_owned(),
             fact: closed.to_string(),

@@ -80,10 +80,10 @@ impl PersonDoor {
         Ok(())
     }
 
-    /// Opens the door.
-    pub fn new(vault: Vault) -> Self {
+    /// Opens the door. Commands in a jail do not see `password_file`.
+    pub fn new(vault: Vault, password_file: Option<&Path>) -> Self {
         Self {
-            broker: Broker::new(vault, Source::Cli),
+            broker: Broker::new(vault, password_file, Source::Cli),
         }
     }
 
@@ -183,7 +183,7 @@ impl PersonDoor {
         read: &[PathBuf],
         write: &[PathBuf],
     ) -> Result<PersonJail, RunError> {
-        PersonJail::new(&self.broker.dir, network, read, write)
+        PersonJail::new(&self.broker.kept, network, read, write)
     }
 
     /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment. In a jail,

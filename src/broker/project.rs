@@ -11,7 +11,8 @@ use crate::policy::Workdir;
 /// Why a directory is refused. What lies elsewhere might as well not exist.
 const NOT_IN_PROJECT: &str = "it is not a directory in the project";
 
-/// The server's project: a directory, but neither `/` nor the home directory or one around it, and none of the vault's.
+/// The server's project: a directory, but neither `/` nor the home directory or one around it, and neither in the vault's nor
+/// around that: a command could move what lies in the project, and the policy file with it.
 pub(super) struct Project {
     root: Result<PathBuf, String>,
 }
@@ -28,8 +29,8 @@ pub(super) struct Place {
 
 impl Project {
     /// Takes `dir`, if that can be a project. If not, only what needs one is refused.
-    pub(super) fn new(dir: &Path, vault: &Path) -> Self {
-        let root = reach::project(dir, vault)
+    pub(super) fn new(dir: &Path, kept: &[PathBuf]) -> Self {
+        let root = reach::project(dir, kept)
             .map_err(|closed| format!("the server has no project: {} {closed}", dir.display()));
         Self { root }
     }
@@ -111,7 +112,7 @@ mod tests {
         fs::create_dir(dir.path().join("sub")).expect("writable");
         fs::write(dir.path().join("sub/deploy.sh"), "").expect("writable");
         symlink("/etc", dir.path().join("out")).expect("writable");
-        let project = Project::new(dir.path(), Path::new("/nonexistent/vault"));
+        let project = Project::new(dir.path(), &["/nonexistent/vault".into()]);
         (dir, project)
     }
 
@@ -125,7 +126,7 @@ mod tests {
             .map(Path::new)
             .chain([vault, &*home])
         {
-            let project = Project::new(dir, vault);
+            let project = Project::new(dir, &[vault.to_owned()]);
             assert!(project.place("./x", None).is_err(), "{dir:?}");
             assert!(project.place("npm", None).is_ok(), "{dir:?}");
         }

@@ -28,9 +28,9 @@ pub(super) enum Closed {
     Everything,
     #[error("holds the whole home directory")]
     Home,
-    #[error("lies in the vault's directory")]
+    #[error("is of the vault, or holds its password")]
     Vault,
-    #[error("holds the vault's directory")]
+    #[error("holds the vault, or the file with its password")]
     AroundVault,
     #[error("is not a directory")]
     NotDirectory,
@@ -42,7 +42,8 @@ pub(super) enum Closed {
 #[derive(Clone, Debug)]
 pub(super) struct Reach {
     home: Option<PathBuf>,
-    vault: PathBuf,
+    /// Not opened: the vault's directory, and the file with its password.
+    kept: Vec<PathBuf>,
     /// Where this run, or one before it, can have put links.
     changeable: Vec<PathBuf>,
     /// Directories that belong to the programs in their `bin`.
@@ -53,11 +54,17 @@ pub(super) struct Reach {
 
 impl Reach {
     /// Opens nothing yet. `changeable` is all that any run may change.
-    pub(super) fn new<'a>(vault: &Path, changeable: impl IntoIterator<Item = &'a Path>) -> Self {
+    pub(super) fn new<'a>(
+        kept: &[PathBuf],
+        changeable: impl IntoIterator<Item = &'a Path>,
+    ) -> Self {
         let canonical = |path: &Path| fs::canonicalize(path).ok();
         Self {
             home: std::env::home_dir().as_deref().and_then(canonical),
-            vault: canonical(vault).unwrap_or_else(|| vault.to_owned()),
+            kept: kept
+                .iter()
+                .map(|path| canonical(path).unwrap_or_else(|| path.clone()))
+                .collect(),
             changeable: changeable.into_iter().filter_map(canonical).collect(),
             prefixes: Vec::new(),
             readable: Vec::new(),
@@ -73,9 +80,7 @@ impl Reach {
     /// Opens a directory for changes.
     pub(super) fn write(&mut self, path: &Path) -> Result<(), Closed> {
         let target = self.target(path)?;
-        if self.vault.starts_with(&target) {
-            return Err(Closed::AroundVault);
-        }
+        self.require_not_around(&target)?;
         if !target.is_dir() {
             return Err(Closed::NotDirectory);
         }
@@ -137,7 +142,7 @@ impl Reach {
             network,
             readable: outermost(readable.collect()),
             writable: outermost(self.writable),
-            hidden: vec![self.vault],
+            hidden: self.kept,
         }
     }
 
@@ -152,10 +157,18 @@ impl Reach {
             .is_some_and(|home| home.starts_with(&target))
         {
             Err(Closed::Home)
-        } else if target.starts_with(&self.vault) {
+        } else if self.kept.iter().any(|kept| target.starts_with(kept)) {
             Err(Closed::Vault)
         } else {
             Ok(target)
+        }
+    }
+
+    /// What can be changed is not around what is kept: it could be moved away, and another put in its place.
+    fn require_not_around(&self, target: &Path) -> Result<(), Closed> {
+        match self.kept.iter().any(|kept| kept.starts_with(target)) {
+            true => Err(Closed::AroundVault),
+            false => Ok(()),
         }
     }
 
@@ -169,8 +182,10 @@ impl Reach {
 }
 
 /// The canonical path of a directory that commands may run in and change.
-pub(super) fn project(dir: &Path, vault: &Path) -> Result<PathBuf, Closed> {
-    let root = Reach::new(vault, []).target(dir)?;
+pub(super) fn project(dir: &Path, kept: &[PathBuf]) -> Result<PathBuf, Closed> {
+    let reach = Reach::new(kept, []);
+    let root = reach.target(dir)?;
+    reach.require_not_around(&root)?;
     root.is_dir().then_some(root).ok_or(Closed::NotDirectory)
 }
 
@@ -254,7 +269,7 @@ mod tests {
             let changeable: Vec<_> = changeable.iter().map(|name| self.path(name)).collect();
             Reach {
                 home: Some(self.path("home")),
-                ..Reach::new(&self.path("home/vault"), paths(&changeable))
+                ..Reach::new(&[self.path("home/vault")], paths(&changeable))
             }
         }
 
@@ -343,9 +358,15 @@ mod tests {
     #[test]
     fn a_directory_around_the_vault_can_be_read_and_not_changed() {
         let place = Place::new(&["data/vault/db"]);
-        let mut reach = Reach::new(&place.path("data/vault"), []);
+        let mut reach = Reach::new(&[place.path("data/vault")], []);
         let data = place.path("data");
         assert_eq!(reach.write(&data), Err(Closed::AroundVault));
+        let kept = [place.path("data/vault")];
+        assert_eq!(project(&data, &kept), Err(Closed::AroundVault));
+        assert_eq!(
+            project(&place.path("project"), &kept),
+            Ok(place.path("project"))
+        );
         assert_eq!(reach.read(&data), Ok(()));
         assert_eq!(reach.jail(Network::Allow).hidden, [data.join("vault")]);
     }

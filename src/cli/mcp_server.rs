@@ -11,7 +11,7 @@ pub(super) fn run(access: &Access, args: McpServerArgs) -> Result<u8, Failure> {
         Some(project) => project,
         None => std::env::current_dir()?,
     };
-    let door = AgentDoor::new(access.vault()?, &project);
+    let door = AgentDoor::new(access.vault()?, &project, access.password_file());
     door.opened()?;
     mcp::serve(door, args.agent_id)?;
     Ok(super::codes::DONE)

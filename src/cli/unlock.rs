@@ -65,7 +65,12 @@ impl Access {
 
     /// Unlocks the vault for a person.
     pub(super) fn door(&self) -> Result<PersonDoor, Failure> {
-        Ok(PersonDoor::new(self.vault()?))
+        Ok(PersonDoor::new(self.vault()?, self.password_file()))
+    }
+
+    /// The file with the master password, if one is used.
+    pub(super) fn password_file(&self) -> Option<&Path> {
+        given(self.args.password_file.as_ref()).map(Path::new)
     }
 
     /// The password of a vault that is to be created. At a prompt it is typed twice.

@@ -39,7 +39,7 @@ impl Place {
 
     /// Stores secrets of these names.
     pub(crate) fn add(&self, names: &[String]) -> Result<()> {
-        let door = PersonDoor::new(LockedVault::open(&self.vault())?.unlock(&password())?);
+        let door = PersonDoor::new(LockedVault::open(&self.vault())?.unlock(&password())?, None);
         for name in names {
             let value = SecretBytes::from_vec(SECRET.as_bytes().to_vec());
             door.set(&name.parse()?, Change::value(value))?;

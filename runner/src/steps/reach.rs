@@ -79,8 +79,8 @@ pub(crate) struct Reach {
     /// Parents before what lies below them.
     pub(crate) places: Vec<Place>,
     pub(crate) links: Vec<Link>,
-    /// Directories within the places that are covered.
-    pub(crate) hidden: Vec<PathBuf>,
+    /// What is covered within the places, and whether it is a directory.
+    pub(crate) hidden: Vec<(PathBuf, bool)>,
 }
 
 impl Reach {
@@ -104,7 +104,8 @@ impl Reach {
                 .iter()
                 .any(|place| path.starts_with(&place.path))
         };
-        reach.hidden = hidden.into_iter().filter(within).collect();
+        let hidden = hidden.into_iter().filter(within);
+        reach.hidden = hidden.map(|path| (path.clone(), path.is_dir())).collect();
         let places = &reach.places;
         reach.links.retain(|link| {
             !places
@@ -223,10 +224,10 @@ mod tests {
         let [project, vault] = ["project", "project/vault"].map(|name| top.join(name));
         let inside = reach(&[&vault], &[&project], &[&vault]);
         assert_eq!(below(&inside, &top), [("project".into(), Access::Write)]);
-        assert_eq!(inside.hidden, [vault.as_path()]);
+        assert_eq!(inside.hidden, [(vault.clone(), true)]);
         let around = reach(&[], &[&vault], &[&project]);
         assert_eq!(below(&around, &top), []);
-        assert_eq!(around.hidden, [] as [PathBuf; 0]);
+        assert_eq!(around.hidden, []);
         fs::remove_dir_all(top).unwrap();
     }
 

@@ -94,6 +94,42 @@ const NEW_NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWNET,
 ];
 
+/// Calls that give a file a mode, and the argument with it. With a set-user-ID bit others could become
+/// whoever owns the file outside: root, where the project is root's. As systemd's
+/// `RestrictSUIDSGID=` does.
+const MODES: &[(c_long, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (FCHMODAT2, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+];
+
+/// Calls that do so only if they make a file, with the argument that says so before the mode.
+const OPENING: &[(c_long, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
+    (libc::SYS_openat, 2),
+];
+
+/// Flags of those that make a file: with a name, and without one. The second comes with another flag
+/// (asm-generic/fcntl.h).
+const MAKING: [u64; 2] = [
+    libc::O_CREAT as u64,
+    (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64,
+];
+
+/// Linux 6.6, of the same number on all architectures; not in libc for all of them.
+const FCHMODAT2: c_long = 452;
+
+/// Set-user-ID and set-group-ID.
+const SET_ID: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
+
 /// Terminal requests that put input into it, or take it over. The third is not in libc
 /// (asm-generic/ioctls.h).
 const TERMINAL: [u64; 3] = [libc::TIOCSTI, libc::TIOCSCTTY, 0x541C];
@@ -123,8 +159,9 @@ impl Filter {
         let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
         let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let refused = rules(network, own_processes)?;
-        // Its flags are in memory, where no filter can look; the C library then takes `clone`.
-        let unknown = Rules::from([(libc::SYS_clone3, Vec::new())]);
+        // Their flags are in memory, where no filter can look; programs then take `clone`, `openat`.
+        let unknown = [libc::SYS_clone3, libc::SYS_openat2];
+        let unknown = unknown.into_iter().map(|call| (call, Vec::new())).collect();
         let unsupported = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
         let mut programs = Vec::new();
         for (rules, action) in [(refused, denied), (unknown, unsupported)] {
@@ -172,6 +209,22 @@ fn rules(network: Network, own_processes: bool) -> Result<Rules, Error> {
         (1, Op::Ne, 0),
     ])?;
     rules.insert(libc::SYS_prctl, vec![readable]);
+    for &(call, argument) in MODES {
+        let bits = SET_ID.map(|bit| rule(&[(argument, Op::MaskedEq(bit), bit)]));
+        rules.insert(call, bits.into_iter().collect::<Result<_, _>>()?);
+    }
+    for &(call, flags) in OPENING {
+        let mut refused = Vec::new();
+        for making in MAKING {
+            for bit in SET_ID {
+                refused.push(rule(&[
+                    (flags, Op::MaskedEq(making), making),
+                    (flags + 1, Op::MaskedEq(bit), bit),
+                ])?);
+            }
+        }
+        rules.insert(call, refused);
+    }
     rules.insert(libc::SYS_socket, sockets(network)?);
     let unix = number(libc::AF_UNIX);
     rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Op::Ne, unix)])?]);
@@ -264,6 +317,8 @@ fn x32_guard() -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
+    use libc::{SYS_clone3, SYS_openat2};
+
     const KILLED: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
     const DENIED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
@@ -332,7 +387,7 @@ mod tests {
                 assert!(programs.all(|program| program.len() < INSTRUCTIONS_MAX));
                 for call in 0..700 {
                     let expected = match rules.get(&i64::from(call)) {
-                        _ if c_long::from(call) == libc::SYS_clone3 => UNKNOWN,
+                        _ if [SYS_clone3, SYS_openat2].contains(&call.into()) => UNKNOWN,
                         Some(always) if always.is_empty() => DENIED,
                         Some(_) => continue,
                         None => ALLOWED,
@@ -413,6 +468,27 @@ mod tests {
         }
         for (persona, expected) in [(0, ALLOWED), (0xffff_ffff, ALLOWED), (0x004_0000, DENIED)] {
             assert_eq!(allow(SYS_personality, &[persona]), expected);
+        }
+        for &(call, argument) in MODES {
+            for (mode, expected) in [(0o755, ALLOWED), (0o4755, DENIED), (0o2000, DENIED)] {
+                let mut arguments = [0; 6];
+                arguments[usize::from(argument)] = mode;
+                assert_eq!(allow(call, &arguments), expected, "{call} {mode:o}");
+            }
+        }
+        for &(call, flags) in OPENING {
+            for (how, mode, expected) in [
+                (O_RDONLY, 0o4755, ALLOWED),
+                (O_CREAT | O_WRONLY, 0o755, ALLOWED),
+                (O_CREAT | O_WRONLY, 0o4755, DENIED),
+                (O_TMPFILE | O_RDWR, 0o2755, DENIED),
+                (O_TMPFILE | O_RDWR, 0o600, ALLOWED),
+            ] {
+                let mut arguments = [0; 6];
+                arguments[usize::from(flags)] = i64::from(how);
+                arguments[usize::from(flags) + 1] = mode;
+                assert_eq!(allow(call, &arguments), expected, "{how:o} {mode:o}");
+            }
         }
         let dumpable = i64::from(PR_SET_DUMPABLE);
         assert_eq!(allow(SYS_prctl, &[dumpable, 0]), ALLOWED);

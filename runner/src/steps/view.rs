@@ -62,8 +62,9 @@ struct Space {
     root: PathBuf,
     /// The run's own directory.
     own: PathBuf,
-    /// What covers hidden directories.
+    /// What covers hidden directories, and files.
     empty: PathBuf,
+    nothing: PathBuf,
     top: PathBuf,
 }
 
@@ -107,8 +108,13 @@ pub(crate) fn build(
     {
         move_to(tree.as_fd(), &space.inside(path)).map_err(|error| failed(path, error))?;
     }
-    for path in &reach.hidden {
-        space.attach(&space.empty, path, READ)?;
+    for (path, directory) in &reach.hidden {
+        let cover = if *directory {
+            &space.empty
+        } else {
+            &space.nothing
+        };
+        space.attach(cover, path, READ)?;
     }
     mount_processes(&space.root).map_err(|error| failed("/proc", error))?;
     let protection = hidden.map(|loader| loader.hide(&space)).transpose();
@@ -195,11 +201,13 @@ impl Space {
             root: top.join("root"),
             own: top.join("own"),
             empty: top.join("empty"),
+            nothing: top.join("nothing"),
             top,
         };
         for path in [&space.root, &space.own, &space.empty] {
             fs::create_dir(path)?;
         }
+        File::create(&space.nothing)?;
         chmod(&space.own, Mode::RWXU)?;
         Ok(space)
     }

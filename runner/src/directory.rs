@@ -42,7 +42,8 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Makes one in the first base that will do, and removes what crashed runs left there.
-    pub(crate) fn create(bases: &[PathBuf]) -> io::Result<Self> {
+    /// One in memory is preferred, or else is out of the question.
+    pub(crate) fn create(bases: &[PathBuf], in_memory: bool) -> io::Result<Self> {
         let mut last = Errno::NOENT.into();
         let mut usable = Vec::new();
         for path in bases {
@@ -53,6 +54,7 @@ impl Directory {
         }
         // Stable: among equals the caller's order counts.
         usable.sort_by_key(|(in_memory, ..)| !in_memory);
+        usable.retain(|(memory, ..)| in_memory || !memory);
         for (in_memory, path, base) in usable {
             sweep(&base);
             match create_in(base, path, in_memory) {
@@ -283,7 +285,7 @@ mod tests {
     use std::fs;
 
     fn fresh() -> Directory {
-        Directory::create(&["/dev/shm".into(), std::env::temp_dir()]).unwrap()
+        Directory::create(&["/dev/shm".into(), std::env::temp_dir()], true).unwrap()
     }
 
     #[test]
@@ -314,7 +316,7 @@ mod tests {
     #[test]
     fn memory_comes_first_whatever_the_order() {
         let bases = ["/nonexistent", "/tmp", "/dev/shm"].map(PathBuf::from);
-        let directory = Directory::create(&bases).unwrap();
+        let directory = Directory::create(&bases, true).unwrap();
         let memory = |path: &str| open_base(Path::new(path)).is_ok_and(|base| is_in_memory(&base));
         assert_eq!(
             directory.is_in_memory(),
@@ -335,11 +337,11 @@ mod tests {
         fs::create_dir(&open).unwrap();
         let refused = |mode| {
             rustix::fs::chmod(&open, Mode::from_raw_mode(mode)).unwrap();
-            Directory::create(std::slice::from_ref(&open)).is_err()
+            Directory::create(std::slice::from_ref(&open), true).is_err()
         };
         assert!(refused(0o777) && refused(0o770));
         assert!(!refused(0o1777) && !refused(0o755));
-        assert!(Directory::create(&[PathBuf::from("relative")]).is_err());
-        assert!(Directory::create(&[]).is_err());
+        assert!(Directory::create(&[PathBuf::from("relative")], true).is_err());
+        assert!(Directory::create(&[], true).is_err());
     }
 }

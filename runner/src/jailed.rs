@@ -53,7 +53,7 @@ fn in_namespaces(
     identity: Option<Identity>,
 ) -> Result<Prepared, StartError> {
     let refused = |error: io::Error| StartError::os(Stage::Namespaces, error);
-    if preparation.faults.has("namespaces") {
+    if preparation.faults.has("namespaces") || preparation.faults.has("kill") {
         return Err(refused(io::Error::from_raw_os_error(libc::EPERM)));
     }
     let reach = Reach::of(jail);
@@ -84,7 +84,14 @@ fn in_namespaces(
     let tree = Inhabitants::new(pid, helper).map_err(refused)?;
     let mut newborn = await_readiness(Tree::Inhabitants(tree), ours)?;
     newborn.tree.find_leader();
-    let enforcement = layers::jail(jail, &newborn.facts, None, true, who(identity));
+    let enforcement = layers::jail(
+        jail,
+        &newborn.facts,
+        None,
+        newborn.tree.kill(),
+        true,
+        who(identity),
+    );
     Ok(Prepared {
         identity,
         loader: newborn.facts.loader.clone(),
@@ -149,6 +156,9 @@ impl FirstSteps<'_> {
             self.second(reach, theirs)
         };
         drop(theirs);
+        self.preparation
+            .faults
+            .strike("memory_directory", Stage::View)?;
         let hide = !self.preparation.faults.has(layers::ENVIRONMENT);
         let protection = view::build(&reach, mounts, hide)?;
         let view = View {
@@ -171,7 +181,7 @@ impl FirstSteps<'_> {
         let setting = Setting {
             reach: Some(reach),
             view: Some(Gate(gate)),
-            counts_processes: true,
+            counts_processes: !self.preparation.faults.has("process_limit"),
             parent: None,
             ..Setting::base(self.preparation, Some(view::own()))
         };
@@ -197,12 +207,19 @@ fn beside_others(
     let newborn: Newborn = in_this_namespace(Setting {
         reach: Some(Reach::of(jail)),
         identity,
-        counts_processes: identity.is_some(),
+        counts_processes: identity.is_some() && !preparation.faults.has("process_limit"),
         ..Setting::base(preparation, Some(directory.path().to_owned()))
     })?;
     let in_memory = directory.is_in_memory();
     let who = who(identity);
-    let enforcement = layers::jail(jail, &newborn.facts, Some(missing), in_memory, who);
+    let enforcement = layers::jail(
+        jail,
+        &newborn.facts,
+        Some(missing),
+        newborn.tree.kill(),
+        in_memory,
+        who,
+    );
     Ok(Prepared {
         directory: Some(directory),
         ..newborn.with(enforcement)

@@ -9,7 +9,7 @@ use crate::outcome::{Enforcement, Layer};
 use crate::plan::Jail;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 use crate::plan::Network;
-use crate::tree;
+use crate::tree::Kill;
 #[cfg(target_os = "linux")]
 use crate::wire::Facts;
 
@@ -37,8 +37,8 @@ pub(crate) enum User {
 
 /// The layers of a run without a jail. `in_memory` is none for a run without a directory of its
 /// own.
-pub(crate) fn base(in_memory: Option<bool>) -> Enforcement {
-    let mut layers = always(subreaper(), in_memory);
+pub(crate) fn base(kill: Kill, in_memory: Option<bool>) -> Enforcement {
+    let mut layers = always(kill, in_memory);
     layers.extend(user(if rustix::process::geteuid().is_root() {
         User::Root
     } else {
@@ -61,8 +61,8 @@ pub(crate) fn base(in_memory: Option<bool>) -> Enforcement {
 
 /// The layers of a run in the sandbox of macOS. It refuses set-user-ID programs by itself.
 #[cfg(target_os = "macos")]
-pub(crate) fn sandbox(network: Network, in_memory: Option<bool>) -> Enforcement {
-    let mut enforcement = base(in_memory);
+pub(crate) fn sandbox(network: Network, kill: Kill, in_memory: Option<bool>) -> Enforcement {
+    let mut enforcement = base(kill, in_memory);
     for layer in [
         held("no_new_privileges", "no set-user-ID program is executed"),
         open("namespaces", "other processes of the user are visible"),
@@ -87,19 +87,15 @@ pub(crate) fn jail(
     jail: &Jail,
     facts: &Facts,
     missing: Option<&StartError>,
+    kill: Kill,
     in_memory: bool,
     who: User,
 ) -> Enforcement {
     let own = missing.is_none();
-    let kill = if own {
-        held("kill", "process namespace")
-    } else {
-        subreaper()
-    };
     let mut layers = always(kill, Some(in_memory));
     layers.extend(user(who));
     layers.push(either(
-        own || who == User::Other,
+        facts.process_limit,
         "process_limit",
         "number of processes",
         "number of processes not limited",
@@ -114,7 +110,10 @@ pub(crate) fn jail(
         ),
         Some(error) => open(
             "namespaces",
-            &format!("other processes of the user are visible ({error})"),
+            &format!(
+                "other processes of the user are visible ({}: {})",
+                error.stage, error.cause
+            ),
         ),
     });
     layers.push(files(jail, own, facts.landlock > 0));
@@ -144,7 +143,7 @@ pub(crate) fn environment(hidden: bool) -> Layer {
     )
 }
 
-fn always(kill: Layer, in_memory: Option<bool>) -> Vec<Layer> {
+fn always(kill: Kill, in_memory: Option<bool>) -> Vec<Layer> {
     let mut layers = vec![
         held("session", "own session, no terminal"),
         held("descriptors", "standard input, output and error only"),
@@ -166,7 +165,7 @@ fn always(kill: Layer, in_memory: Option<bool>) -> Vec<Layer> {
             "set-user-ID has no effect",
             "set-user-ID programs work",
         ),
-        kill,
+        kill_layer(kill),
     ];
     layers.extend(in_memory.map(|in_memory| {
         either(
@@ -179,13 +178,13 @@ fn always(kill: Layer, in_memory: Option<bool>) -> Vec<Layer> {
     layers
 }
 
-fn subreaper() -> Layer {
-    either(
-        tree::finds_all(),
-        "kill",
-        "subreaper",
-        "process group only: a daemon can outlive the run",
-    )
+fn kill_layer(kill: Kill) -> Layer {
+    match kill {
+        #[cfg(target_os = "linux")]
+        Kill::Namespace => held("kill", "process namespace"),
+        Kill::Subreaper => held("kill", "subreaper"),
+        Kill::Group => open("kill", "process group only: a daemon can outlive the run"),
+    }
 }
 
 fn user(who: User) -> Option<Layer> {

@@ -62,9 +62,9 @@ pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError>
     let enforcement = match &preparation.confinement {
         #[cfg(target_os = "macos")]
         Confinement::Jail(jail) if newborn.facts.sandbox => {
-            layers::sandbox(jail.network, in_memory)
+            layers::sandbox(jail.network, newborn.tree.kill(), in_memory)
         }
-        _ => layers::base(in_memory),
+        _ => layers::base(newborn.tree.kill(), in_memory),
     };
     let mut prepared = newborn.with(enforcement);
     prepared.directory = directory;
@@ -80,7 +80,9 @@ pub(crate) fn close_output() -> io::Result<()> {
 
 /// In the first base that will do.
 pub(crate) fn make_directory(preparation: &Preparation) -> Result<Directory, StartError> {
-    Directory::create(&preparation.bases).map_err(|error| StartError::os(Stage::Directory, error))
+    let in_memory = !preparation.faults.has("memory_directory");
+    let made = Directory::create(&preparation.bases, in_memory);
+    made.map_err(|error| StartError::os(Stage::Directory, error))
 }
 
 /// The process with what it said.
@@ -135,7 +137,8 @@ pub(crate) fn in_this_namespace(setting: Setting) -> Result<Newborn, StartError>
         }
     };
     drop(theirs);
-    let tree = Children::new(leader).map_err(|error| process(error.into()))?;
+    let may_list = !setting.faults.has("kill");
+    let tree = Children::new(leader, may_list).map_err(|error| process(error.into()))?;
     await_readiness(Tree::Children(tree), ours)
 }
 

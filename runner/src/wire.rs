@@ -89,6 +89,8 @@ pub(crate) enum Birth {
 /// What the new process could prepare.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Facts {
+    /// The number of processes will be limited.
+    pub(crate) process_limit: bool,
     /// Version of Landlock; 0 is none.
     pub(crate) landlock: u32,
     pub(crate) system_calls: bool,
@@ -293,7 +295,7 @@ structs! {
     Limits { timeout, grace, processes, open_files, file_size_bytes }
     Preparation { confinement, directory, bases, faults }
     Request { plan, stdin }
-    Facts { landlock, system_calls, hidden, loader, sandbox }
+    Facts { process_limit, landlock, system_calls, hidden, loader, sandbox }
     Enforcement { layers }
     Layer { name, enforced, detail }
     StartError { stage, cause }

@@ -36,7 +36,7 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, setsid, umask};
 
 use crate::control::Control;
-use crate::outcome::{Stage, StartError};
+use crate::outcome::{Cause, Stage, StartError};
 use crate::plan::Confinement;
 use crate::sys::{self, Above2};
 #[cfg(target_os = "linux")]
@@ -67,7 +67,8 @@ pub(crate) struct Setting {
     pub(crate) faults: Faults,
 }
 
-/// Layers that are treated as if the machine did not have them: for tests of the fallbacks.
+/// Layers that are treated as if the machine did not have them: for tests of the fallbacks. `files` and
+/// `network` are made of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults(pub(crate) Vec<String>);
 
@@ -75,6 +76,14 @@ impl Faults {
     /// Never in a release build.
     pub(crate) fn has(&self, layer: &str) -> bool {
         cfg!(debug_assertions) && self.0.iter().any(|name| name == layer)
+    }
+
+    /// For what every system has, so that its failure ends the start.
+    pub(crate) fn strike(&self, layer: &str, stage: Stage) -> Result<(), StartError> {
+        match self.has(layer) {
+            true => Err(StartError::new(stage, Cause::Os(libc::EPERM))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -118,8 +127,12 @@ fn confine_and_execute(
     setting: &Setting,
     helper: &mut Control<UnixStream>,
 ) -> Result<Infallible, StartError> {
+    let faults = &setting.faults;
     sys::reset_signals();
+    faults.strike("session", Stage::Session)?;
     setsid().map_err(|error| StartError::os(Stage::Session, error))?;
+    faults.strike("capabilities", Stage::Privileges)?;
+    faults.strike("no_new_privileges", Stage::Privileges)?;
     privileges::bound().map_err(|error| StartError::os(Stage::Privileges, error))?;
     #[cfg(target_os = "linux")]
     if let Some(identity) = &setting.identity {
@@ -128,6 +141,7 @@ fn confine_and_execute(
     }
     privileges::give_up().map_err(|error| StartError::os(Stage::Privileges, error))?;
     die_with(setting.parent).map_err(|error| StartError::os(Stage::Process, error))?;
+    faults.strike("descriptors", Stage::Descriptors)?;
     sys::descriptors_above_2(Above2::CloseOnExec);
     let facts = confine(setting)?;
 
@@ -139,6 +153,8 @@ fn confine_and_execute(
     if plan.has_own_home() {
         umask(Mode::RWXG | Mode::RWXO);
     }
+    faults.strike("limits", Stage::Limits)?;
+    faults.strike("core", Stage::Limits)?;
     limits::set(&plan.limits, setting.counts_processes)
         .map_err(|error| StartError::os(Stage::Limits, error))?;
     program::set_stdin(stdin).map_err(|error| StartError::os(Stage::Descriptors, error))?;
@@ -153,7 +169,10 @@ fn confine(setting: &Setting) -> Result<Facts, StartError> {
     let (Confinement::Jail(jail), Some(reach)) = (&setting.confinement, &setting.reach) else {
         return Ok(Facts::default());
     };
-    let mut facts = Facts::default();
+    let mut facts = Facts {
+        process_limit: setting.counts_processes,
+        ..Facts::default()
+    };
     if sys::has_system_call_filters() && !setting.faults.has("system_calls") {
         let filter = system_calls::Filter::new(jail.network, setting.view.is_some());
         let applied = filter.and_then(|filter| filter.apply());

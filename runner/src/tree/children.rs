@@ -29,24 +29,22 @@ pub(crate) struct Children {
     leader: Pid,
     leader_ended: OwnedFd,
     status: Option<Status>,
+    /// The kernel lists our children, so that daemons are found, too.
+    listed: bool,
     /// No process is left.
     gone: bool,
     /// The kill is done, whether or not it reached all.
     ended: bool,
 }
 
-/// Whether daemons can be found, too.
-pub(crate) fn finds_all() -> bool {
-    children().is_some()
-}
-
 impl Children {
-    pub(crate) fn new(leader: Pid) -> rustix::io::Result<Self> {
+    pub(crate) fn new(leader: Pid, may_list: bool) -> rustix::io::Result<Self> {
         match sys::watch_exit(leader) {
             Ok(leader_ended) => Ok(Children {
                 leader,
                 leader_ended,
                 status: None,
+                listed: may_list && children().is_some(),
                 gone: false,
                 ended: false,
             }),
@@ -55,6 +53,14 @@ impl Children {
                 Err(error)
             }
         }
+    }
+
+    pub(crate) fn finds_all(&self) -> bool {
+        self.listed
+    }
+
+    fn children(&self) -> Option<Vec<Pid>> {
+        self.listed.then(children).flatten()
     }
 
     pub(crate) fn leader(&self) -> Pid {
@@ -76,7 +82,7 @@ impl Children {
     /// Waits for orphans that have ended, which nobody else can do. The leader is left for the end,
     /// so that its number stays its own.
     pub(crate) fn reap_orphans(&self) {
-        for child in children().unwrap_or_default() {
+        for child in self.children().unwrap_or_default() {
             if child != self.leader && !is_alive(child) {
                 let _ = waitid(
                     WaitId::Pid(child),
@@ -88,12 +94,23 @@ impl Children {
 
     /// Kills what is still alive, and waits for all.
     pub(crate) fn end(&mut self) -> Ended {
-        let leaked = !is_alive(self.leader) && others_alive(self.leader);
+        let leaked = !is_alive(self.leader) && self.others_alive();
         self.kill_all();
         Ended {
             status: self.status.unwrap_or(Status::Unknown),
             leaked,
             survivors: !self.gone,
+        }
+    }
+
+    /// Whether a process other than the main one has not ended yet.
+    fn others_alive(&self) -> bool {
+        match self.children() {
+            Some(children) => children
+                .into_iter()
+                .any(|child| child != self.leader && is_alive(child)),
+            // The leader alone is still in the group if nobody else is; it was not waited for.
+            None => group_has_others(self.leader),
         }
     }
 
@@ -108,7 +125,7 @@ impl Children {
             if self.gone || Instant::now() >= give_up {
                 return;
             }
-            let children = children().unwrap_or_else(|| vec![self.leader]);
+            let children = self.children().unwrap_or_else(|| vec![self.leader]);
             for &child in &children {
                 if let Ok(group) = getpgid(Some(child))
                     && group != rustix::process::getpgrp()
@@ -156,20 +173,10 @@ fn is_alive(child: Pid) -> bool {
     matches!(waitid(WaitId::Pid(child), options), Ok(None))
 }
 
-/// Whether a child other than this one has not ended yet.
-fn others_alive(leader: Pid) -> bool {
-    match children() {
-        Some(children) => children
-            .into_iter()
-            .any(|child| child != leader && is_alive(child)),
-        // The leader alone is still in the group if nobody else is; it was not waited for.
-        None => group_has_others(leader),
-    }
-}
-
-/// Without a list of children: a group whose only member has ended cannot be signalled on macOS.
+/// Without a list of children: a group whose only member has ended cannot be signalled on macOS. On
+/// Linux it can, so nobody knows.
 fn group_has_others(leader: Pid) -> bool {
-    rustix::process::test_kill_process_group(leader).is_ok()
+    !cfg!(target_os = "linux") && rustix::process::test_kill_process_group(leader).is_ok()
 }
 
 fn wait_for_one(children: &[Pid]) {

@@ -17,7 +17,7 @@ use crate::wire::Status;
 #[cfg(target_os = "linux")]
 use crate::{outcome::StartError, plan::Plan, steps::identity::Identity};
 
-pub(crate) use children::{Children, finds_all};
+pub(crate) use children::Children;
 #[cfg(target_os = "linux")]
 pub(crate) use namespace::{First, Inhabitants};
 
@@ -29,6 +29,18 @@ pub(crate) enum Tree {
     Children(Children),
     #[cfg(target_os = "linux")]
     Inhabitants(Inhabitants),
+}
+
+/// How processes are found that have left their parents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kill {
+    /// They cannot leave.
+    #[cfg(target_os = "linux")]
+    Namespace,
+    /// They become children of the helper.
+    Subreaper,
+    /// Only in the main process's group.
+    Group,
 }
 
 /// What was found at the end.
@@ -45,6 +57,16 @@ impl Tree {
             Tree::Children(tree) => tree.leader(),
             #[cfg(target_os = "linux")]
             Tree::Inhabitants(tree) => tree.first(),
+        }
+    }
+
+    /// How it is made sure that nobody is left.
+    pub(crate) fn kill(&self) -> Kill {
+        match self {
+            Tree::Children(tree) if tree.finds_all() => Kill::Subreaper,
+            Tree::Children(_) => Kill::Group,
+            #[cfg(target_os = "linux")]
+            Tree::Inhabitants(_) => Kill::Namespace,
         }
     }
 

@@ -94,10 +94,21 @@ pub(crate) fn run_with(
     plan: Plan,
     stdin: Stdin<'_>,
     cancel: &Cancel,
+    look: impl FnMut(Channel, &[u8]),
+) -> Result<Run, StartError> {
+    run_on(&runner(), plan, stdin, cancel, look)
+}
+
+/// The same on a runner that is not the usual one.
+pub(crate) fn run_on(
+    runner: &Runner,
+    plan: Plan,
+    stdin: Stdin<'_>,
+    cancel: &Cancel,
     mut look: impl FnMut(Channel, &[u8]),
 ) -> Result<Run, StartError> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let report = runner().run(plan, stdin, cancel, &mut |channel, bytes| {
+    let report = runner.run(plan, stdin, cancel, &mut |channel, bytes| {
         match channel {
             Channel::Stdout => stdout.extend_from_slice(bytes),
             Channel::Stderr => stderr.extend_from_slice(bytes),
@@ -126,10 +137,16 @@ pub(crate) fn marker() -> String {
 
 /// Processes, not counting ended ones, that have the marker in their arguments.
 pub(crate) fn alive(marker: &str) -> usize {
+    marked(marker).len()
+}
+
+/// The numbers of the same processes.
+pub(crate) fn marked(marker: &str) -> Vec<i32> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter(|entry| command_line(&entry.path()).is_some_and(|line| line.contains(marker)))
-        .count()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn command_line(process: &Path) -> Option<String> {

@@ -1,0 +1,410 @@
+//! Cases 17 to 24: a run does not reach its caller, its helper or strangers, and they do not reach
+//! its secrets.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use secretctl_runner::{Cancel, Confinement, Enforcement, Network, Outcome, Plan, Stdin};
+
+use crate::lifetime::first_line;
+use crate::observer::{self, denied, looks_at, looks_at_an_ordinary_process, parent_of, user_of};
+use crate::support::{EXITED_0, Run, Scratch, marked, marker, plan, run_on, runner, sh, variable};
+use crate::table::{Row, attack, cases, jail, jailed, jailed_sh, myself, outside};
+use crate::tools;
+
+cases![
+    (
+        17,
+        "environments of the parent, of process 1 and of the caller",
+        ["namespaces", "landlock", "environment"],
+        foreign_environments_are_out_of_reach
+    ),
+    (
+        18,
+        "command lines, memory maps, descriptors and roots of others",
+        ["namespaces", "landlock"],
+        foreign_processes_show_nothing
+    ),
+    (
+        19,
+        "ptrace, process_vm_readv, pidfd_getfd on parent and stranger",
+        ["system_calls", "namespaces", "landlock"],
+        foreign_processes_cannot_be_traced
+    ),
+    (
+        20,
+        "signals to the parent, to a stranger, to everybody",
+        ["namespaces", "landlock"],
+        signals_stay_in_the_run
+    ),
+    (
+        21,
+        "limits, priority, processors of the parent and of a stranger",
+        ["system_calls", "namespaces"],
+        foreign_processes_cannot_be_throttled
+    ),
+    (
+        22,
+        "a neighbour looks at a dynamically linked program",
+        ["environment"],
+        a_neighbour_does_not_see_a_programs_environment
+    ),
+    (
+        22,
+        "a neighbour looks at a script",
+        ["environment"],
+        a_neighbour_does_not_see_a_scripts_environment
+    ),
+    (
+        22,
+        "a neighbour looks at a grandchild",
+        ["environment"],
+        a_neighbour_does_not_see_a_grandchilds_environment
+    ),
+    (
+        22,
+        "a neighbour looks at a static program",
+        ["environment"],
+        a_neighbour_does_not_see_a_static_programs_environment
+    ),
+    (
+        22,
+        "a neighbour reads all environments while runs come and go",
+        ["environment"],
+        a_quick_neighbour_sees_nothing_either
+    ),
+    (
+        23,
+        "a neighbour looks at the helper",
+        [],
+        the_helper_shows_nothing
+    ),
+    (
+        24,
+        "the keyring of the session",
+        ["system_calls"],
+        keyrings_are_out_of_reach
+    ),
+];
+
+/// A process that is none of the run's, and may be attacked.
+struct Stranger(Child);
+
+impl Stranger {
+    fn start() -> Self {
+        let sleep = Command::new("sleep")
+            .arg(marker())
+            .stdin(Stdio::null())
+            .spawn();
+        Stranger(sleep.unwrap())
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn foreign_environments_are_out_of_reach(row: &mut Row) {
+    let caller = std::process::id();
+    let jail = jail(Network::None);
+    for path in [
+        format!("/proc/{caller}/environ"),
+        format!("/proc/{caller}/task/{caller}/environ"),
+    ] {
+        assert_eq!(outside(&["read", &path]), "ok");
+        row.attempt(
+            &["read", &path],
+            &jail,
+            &[("namespaces", "ENOENT"), ("landlock", "EACCES")],
+            "ok",
+        );
+    }
+    // The parent is the first process of the run, and has had the plan in its memory.
+    let run = jailed_sh(
+        "for pid in 1 $PPID; do cat /proc/$pid/environ /proc/$pid/task/*/environ; done; echo end",
+    );
+    assert_eq!(run.text(), "end\n");
+}
+
+fn foreign_processes_show_nothing(row: &mut Row) {
+    let caller = std::process::id();
+    for name in [
+        "cmdline", "maps", "auxv", "mem", "fd/0", "root", "cwd", "exe",
+    ] {
+        let path = format!("/proc/{caller}/{name}");
+        row.attempt(
+            &["stat", &path],
+            &jail(Network::None),
+            &[("namespaces", "ENOENT")],
+            "ok",
+        );
+    }
+    let run = jailed_sh(
+        "for pid in 1 $PPID; do for name in maps auxv mem; do cat /proc/$pid/$name; done; ls /proc/$pid/fd/ /proc/$pid/root/; done; echo end",
+    );
+    assert_eq!(run.text(), "end\n");
+    let run = jailed(attack(&["processes"]), &jail(Network::None));
+    if row.is_stopped(&["namespaces"], &run.report.enforcement) {
+        let own = myself().display().to_string();
+        let expected = format!("{own}\n{own} attempt processes\nok\n");
+        assert_eq!(run.text(), expected);
+    }
+}
+
+fn foreign_processes_cannot_be_traced(row: &mut Row) {
+    let stranger = Stranger::start();
+    for attempt in ["read-memory", "take-descriptor", "seize"] {
+        assert_eq!(outside(&[attempt, &stranger.pid()]), "ok", "{attempt}");
+    }
+    let jail = jail(Network::None);
+    for attempt in ["seize", "attach", "read-memory", "take-descriptor"] {
+        for (target, in_its_place) in [(stranger.pid(), "ESRCH"), ("1".to_owned(), "EPERM")] {
+            let namespaces = if attempt == "take-descriptor" && target != "1" {
+                "ESRCH"
+            } else {
+                in_its_place
+            };
+            let answers = [
+                ("system_calls", "EPERM"),
+                ("namespaces", namespaces),
+                ("landlock", "EPERM"),
+            ];
+            row.attempt(&[attempt, &target], &jail, &answers, "ok");
+        }
+    }
+}
+
+fn signals_stay_in_the_run(row: &mut Row) {
+    let mut stranger = Stranger::start();
+    let jail = jail(Network::None);
+    assert_eq!(outside(&["signal", &stranger.pid(), "0"]), "ok");
+    for signal in ["0", "19", "9"] {
+        let answers = [("namespaces", "ESRCH"), ("landlock", "EPERM")];
+        if signal == "0" {
+            row.attempt(&["signal", &stranger.pid(), signal], &jail, &answers, "ok");
+        } else {
+            let run = jailed(attack(&["signal", &stranger.pid(), signal]), &jail);
+            assert_ne!(run.text(), "ok\n");
+        }
+    }
+    // Process 1 has no handlers, so that signals from within do nothing to it, and it is the one
+    // that waits for all others.
+    let run = jailed_sh(
+        "trap '' TERM; kill -STOP 1; kill -KILL 1; kill -KILL $PPID; sleep 1000 & kill -TERM -1; kill -KILL -1; echo still; wait",
+    );
+    if run.report.enforcement.has("namespaces") {
+        assert_eq!((run.outcome(), run.text()), (EXITED_0, "still\n"));
+    }
+    assert!(stranger.is_alive());
+}
+
+fn foreign_processes_cannot_be_throttled(row: &mut Row) {
+    let stranger = Stranger::start();
+    let jail = jail(Network::None);
+    for attempt in ["limit", "priority", "affinity", "io-priority"] {
+        assert_eq!(outside(&[attempt, &stranger.pid()]), "ok", "{attempt}");
+        for target in [stranger.pid().as_str(), "1"] {
+            let answers = [("system_calls", "EPERM"), ("namespaces", "ESRCH")];
+            let answers = if target == "1" {
+                &answers[..1]
+            } else {
+                &answers
+            };
+            // Process 1 of the run is of another kind in every fallback, so that only the filter's
+            // answer is the same everywhere.
+            if target == "1" {
+                let run = jailed(attack(&[attempt, target]), &jail);
+                if row.is_stopped(&["system_calls"], &run.report.enforcement) {
+                    assert_eq!(run.text(), "EPERM\n");
+                }
+            } else {
+                row.attempt(&[attempt, target], &jail, answers, "ok");
+            }
+        }
+    }
+}
+
+/// Lets a neighbour look at each process of a running plan that has the marker, when it has said
+/// that it is ready.
+fn looked_at(
+    mut plan: Plan,
+    readable: Vec<PathBuf>,
+    marker: &str,
+    count: usize,
+) -> (Run, Vec<(u32, observer::Looks)>) {
+    let mut jail = jail(Network::None);
+    jail.readable.extend(readable);
+    plan.confinement = Confinement::Jail(jail);
+    plan.environment.push(variable("SECRET", "canary"));
+    let mut looks = Vec::new();
+    let cancel = Cancel::new();
+    let run = run_on(&runner(), plan, Stdin::Null, &cancel, |_, _| {
+        for pid in marked(marker) {
+            let user = user_of(pid);
+            looks.push((user, looks_at(user, pid)));
+        }
+        cancel.cancel();
+    });
+    let run = run.unwrap();
+    assert_eq!(run.outcome(), Outcome::Cancelled);
+    assert_eq!(looks.len(), count, "{looks:?}");
+    (run, looks)
+}
+
+fn is_hidden(row: &mut Row, enforcement: &Enforcement, looks: Vec<(u32, observer::Looks)>) {
+    let [(user, _), ..] = looks[..] else {
+        panic!("nobody was looked at")
+    };
+    // Where the machine itself forbids more (Yama), that shows here.
+    let [environ, task, memory, trace] = looks_at_an_ordinary_process(user);
+    assert_eq!([environ, task], ["ok", "ok"]);
+    for (answer, what) in [(memory, "memory"), (trace, "ptrace")] {
+        if answer != "ok" {
+            row.note(format!(
+                "{what} of neighbours is closed on this machine anyway"
+            ));
+        }
+    }
+    if row.is_stopped(&["environment"], enforcement) {
+        for (_, look) in looks {
+            assert_eq!(look, denied());
+        }
+    }
+    row.note("root itself always can");
+}
+
+fn a_neighbour_does_not_see_a_programs_environment(row: &mut Row) {
+    let marker = marker();
+    let plan = sh(&format!("mkfifo f; echo ready; : {marker} <f"));
+    let (run, looks) = looked_at(plan, Vec::new(), &marker, 1);
+    is_hidden(row, &run.report.enforcement, looks);
+}
+
+fn a_neighbour_does_not_see_a_scripts_environment(row: &mut Row) {
+    let marker = marker();
+    let scratch = Scratch::new();
+    let script = scratch.file("script", "#!/bin/bash\nmkfifo f\necho ready\n: <f\n", 0o755);
+    let plan = plan(script.to_str().unwrap(), &[&marker]);
+    let (run, looks) = looked_at(plan, vec![script], &marker, 1);
+    is_hidden(row, &run.report.enforcement, looks);
+}
+
+fn a_neighbour_does_not_see_a_grandchilds_environment(row: &mut Row) {
+    let marker = marker();
+    let script = "sleep @ & sh -c 'sleep $0 & echo ready; wait' @";
+    let plan = sh(&script.replace('@', &marker));
+    let (run, looks) = looked_at(plan, Vec::new(), &marker, 4);
+    is_hidden(row, &run.report.enforcement, looks);
+}
+
+fn a_neighbour_does_not_see_a_static_programs_environment(row: &mut Row) {
+    let scratch = Scratch::new();
+    let Some(program) = tools::static_program(row, &scratch) else {
+        return;
+    };
+    let marker = marker();
+    let plan = plan(program.to_str().unwrap(), &[&marker]);
+    let (run, looks) = looked_at(plan, vec![program.clone()], &marker, 1);
+    is_hidden(row, &run.report.enforcement, looks);
+
+    // What a run starts itself is not changed by us.
+    let marker = crate::support::marker();
+    let plan = sh(&format!("{} {marker}; exit 1", program.display()));
+    let (_, looks) = looked_at(plan, vec![program], &marker, 2);
+    if looks.iter().any(|(_, look)| *look != denied()) {
+        row.note("a static program that the program starts shows its environment");
+    }
+}
+
+fn a_quick_neighbour_sees_nothing_either(row: &mut Row) {
+    let user = rustix::process::geteuid().as_raw();
+    let [before, hidden, after] = [marker(), marker(), marker()];
+    let mut neighbour = observer::start(user, &["everything", &before, &hidden, &after]);
+    let shows = |canary: &str| {
+        let mut ordinary = Command::new(myself());
+        ordinary.args(["observe", "wait"]).env("SECRET", canary);
+        ordinary.stdin(Stdio::piped()).stdout(Stdio::piped());
+        ordinary.spawn().unwrap()
+    };
+    // It is quick enough to see an ordinary process that lives until it was seen, before the runs
+    // and after them.
+    let mut seen = |canary: &str| {
+        let mut ordinary = shows(canary);
+        let line = first_line(&mut neighbour);
+        ordinary.kill().unwrap();
+        ordinary.wait().unwrap();
+        line
+    };
+    assert_eq!(seen(&before), format!("{before}\n"));
+    let mut enforcement = Enforcement::default();
+    for _ in 0..50 {
+        let mut plan = sh("i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done");
+        plan.environment.push(variable("SECRET", &hidden));
+        enforcement = jailed(plan, &jail(Network::None)).report.enforcement;
+    }
+    let next = seen(&after);
+    drop(neighbour.stdin.take());
+    neighbour.wait().unwrap();
+    if row.is_stopped(&["environment"], &enforcement) {
+        assert_eq!(next, format!("{after}\n"));
+    }
+    if user == 0 {
+        row.note("as root the neighbour is root without capabilities: the program's own user has no other process");
+    }
+}
+
+fn the_helper_shows_nothing(row: &mut Row) {
+    let marker = marker();
+    let me: i32 = std::process::id().try_into().unwrap();
+    let own = myself();
+    let mut plan = sh(&format!("mkfifo f; echo ready; : {marker} <f"));
+    plan.environment.push(variable("SECRET", "canary"));
+    plan.confinement = Confinement::Jail(jail(Network::None));
+    let cancel = Cancel::new();
+    let mut helpers = 0;
+    run_on(&runner(), plan, Stdin::Null, &cancel, |_, _| {
+        let mut pid = parent_of(marked(&marker)[0]);
+        while pid != me {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+            let line = String::from_utf8(line).unwrap();
+            assert_eq!(line.trim_end_matches('\0'), own.to_str().unwrap());
+            assert_eq!(looks_at(user_of(pid), pid), denied());
+            // Root sees it, and finds nothing.
+            let environ = std::fs::read(format!("/proc/{pid}/environ"));
+            assert!(environ.is_err() || environ.unwrap().is_empty());
+            helpers += 1;
+            pid = parent_of(pid);
+        }
+        cancel.cancel();
+    })
+    .unwrap();
+    assert!(helpers > 0);
+    row.note(format!(
+        "{helpers} processes of the helper looked at: nothing in them"
+    ));
+}
+
+fn keyrings_are_out_of_reach(row: &mut Row) {
+    match outside(&["keyring"]).as_str() {
+        "ok" => row.attempt(
+            &["keyring"],
+            &jail(Network::None),
+            &[("system_calls", "EPERM")],
+            "ok",
+        ),
+        answer => row.note(format!(
+            "not applicable: the kernel has no keyrings ({answer})"
+        )),
+    }
+}

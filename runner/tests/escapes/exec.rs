@@ -244,6 +244,15 @@ fn a_broken_header_is_an_error_like_any_other(row: &mut Row) {
     row.note("the kernel's answer, whatever the header says");
 }
 
+/// Ends a thread also when the test has failed.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn the_judged_program_runs_and_no_other(row: &mut Row) {
     let scratch = Scratch::new();
     let (good, evil, name) = (
@@ -274,6 +283,7 @@ fn the_judged_program_runs_and_no_other(row: &mut Row) {
     let over = AtomicBool::new(false);
     let (mut ran, mut refused) = (0, 0);
     thread::scope(|scope| {
+        let _ends = Ends(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 point_to(&good);
@@ -292,7 +302,6 @@ fn the_judged_program_runs_and_no_other(row: &mut Row) {
                 }
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
     row.note(format!(
         "swapped all the time: the judged one ran {ran} times, {refused} refusals"

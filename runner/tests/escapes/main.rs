@@ -16,6 +16,8 @@
 #[path = "../jail/support.rs"]
 #[allow(
     dead_code,
+    unused_imports,
+    unused_macros,
     reason = "shared with the target `jail`, which uses the rest"
 )]
 mod support;
@@ -28,6 +30,8 @@ mod exec;
 mod files;
 #[cfg(target_os = "linux")]
 mod ladder;
+#[cfg(target_os = "linux")]
+mod leftovers;
 #[cfg(target_os = "linux")]
 mod lifetime;
 #[cfg(target_os = "linux")]
@@ -63,6 +67,7 @@ fn main() -> std::process::ExitCode {
             many::CASES,
             processes::CASES,
             files::CASES,
+            leftovers::CASES,
             network::CASES,
             streams::CASES,
             exec::CASES,

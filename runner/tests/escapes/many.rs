@@ -42,7 +42,7 @@ fn nothing_is_left_of_runs_at_once(row: &mut Row) {
 fn nothing_is_left(row: &mut Row, words: &[&str]) {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = std::env::var("SEED").unwrap_or_else(|_| clock.as_nanos().to_string());
-    let base = tempfile_in_memory();
+    let base = in_memory();
     let words = [words, &[&seed]].concat();
     let mut command = scenario::command(&words);
     command.env("XDG_RUNTIME_DIR", &base.0);
@@ -57,7 +57,7 @@ fn nothing_is_left(row: &mut Row, words: &[&str]) {
 }
 
 /// A directory that runs take before all others.
-fn tempfile_in_memory() -> Scratch {
+fn in_memory() -> Scratch {
     let memory = Path::new("/dev/shm");
     if !memory.is_dir() {
         return Scratch::new();

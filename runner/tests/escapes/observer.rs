@@ -42,7 +42,7 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
 }
 
 /// Root's neighbour is root without its privileges: with them, it sees all.
-fn give_up_capabilities() {
+pub(crate) fn give_up_capabilities() {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets {
         effective: none,

@@ -156,10 +156,23 @@ pub(crate) fn attach(pid: i32) -> io::Result<()> {
     answer(unsafe { c::syscall(c::SYS_ptrace, c::PTRACE_ATTACH, pid, 0, 0) }).map(drop)
 }
 
-/// Whether the memory of another process may be read, asked by reading nothing of it.
+/// Whether the memory of another process may be read, asked by reading where nothing is.
 pub(crate) fn read_memory(pid: i32) -> io::Result<()> {
-    // SAFETY: both lists of places are empty.
-    answer(unsafe { c::syscall(c::SYS_process_vm_readv, pid, 0, 0, 0, 0, 0) }).map(drop)
+    let mut byte = 0_u8;
+    let ours = c::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let theirs = c::iovec {
+        iov_base: NOWHERE as *mut _,
+        iov_len: 1,
+    };
+    // SAFETY: at most one byte is written, to `byte`, which lives during the call.
+    let read = unsafe { c::process_vm_readv(pid, &raw const ours, 1, &raw const theirs, 1, 0) };
+    match answer(read as c_long) {
+        Err(error) if error.raw_os_error() != Some(c::EFAULT) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a process the I/O priority that it has anyway.

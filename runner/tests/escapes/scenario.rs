@@ -10,7 +10,7 @@ use std::time::Duration;
 use secretctl_runner::{Cancel, Confinement, Network, Stdin};
 
 use crate::support::{plan, runner, sh};
-use crate::table::{jail, myself};
+use crate::table::{jail, myself, runner_without};
 use crate::{many, streams};
 
 /// Starts one; what it prints can be read.
@@ -31,9 +31,9 @@ pub(crate) fn command(words: &[&str]) -> Command {
 pub(crate) fn main(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {
-        ["hold", script] => hold(script, Duration::from_secs(600)),
-        ["hold", script, milliseconds] => {
-            hold(script, Duration::from_millis(milliseconds.parse().unwrap()));
+        ["hold", script, milliseconds, ref without @ ..] => {
+            let timeout = Duration::from_millis(milliseconds.parse().unwrap());
+            hold(script, timeout, without);
         }
         ["environment"] => environment(),
         ["flood"] => streams::flood(),
@@ -45,11 +45,12 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
 }
 
 /// Runs a script, passes on what it says, and says how it ended.
-fn hold(script: &str, timeout: Duration) {
+fn hold(script: &str, timeout: Duration, without: &[&str]) {
     let mut plan = sh(script);
     plan.limits.timeout = timeout;
     plan.confinement = Confinement::Jail(jail(Network::None));
-    let report = runner().run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
+    let runner = runner_without(without).unwrap();
+    let report = runner.run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
     println!("{:?}", report.unwrap().outcome);
 }
 

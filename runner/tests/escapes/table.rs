@@ -13,6 +13,16 @@ use secretctl_runner::{
 
 use crate::support::{Run, plan, run_on, runner, sh};
 
+/// The layers that [`Runner::without`] switches off; the others are what comes of these, or cannot
+/// be missing.
+pub(crate) const SWITCHES: [&str; 5] = [
+    "namespaces",
+    "landlock",
+    "system_calls",
+    "environment",
+    "user",
+];
+
 /// One row: a test, and what it is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
@@ -75,8 +85,9 @@ impl Row {
     }
 
     /// The attack program in the jail: the first layer that holds answers as said. It is tried with
-    /// every layer, then without the first, and so on; without any of them the attempt must come to
-    /// `otherwise`, which shows that nothing else stopped it.
+    /// every layer, then without the first, and so on, as far as layers can be switched off; without
+    /// any of them the attempt must come to `otherwise`, which shows that nothing else stopped it.
+    /// The layer `user` is only there for root.
     pub(crate) fn attempt(
         &mut self,
         words: &[&str],
@@ -84,9 +95,14 @@ impl Row {
         answers: &[(&'static str, &str)],
         otherwise: &str,
     ) {
+        let applies = |(layer, _): &&(&str, _)| *layer != "user" || is_root();
+        let answers: Vec<_> = answers.iter().filter(applies).collect();
         let layers: Vec<_> = answers.iter().map(|(layer, _)| *layer).collect();
         for switched_off in 0..=layers.len() {
             let without = &layers[..switched_off];
+            if without.iter().any(|layer| !SWITCHES.contains(layer)) {
+                break;
+            }
             let Some(runner) = runner_without(without) else {
                 continue;
             };
@@ -205,6 +221,16 @@ pub(crate) fn jail(network: Network) -> Jail {
 pub(crate) fn attack(words: &[&str]) -> Plan {
     let words = [&["attempt"], words].concat();
     plan(myself().to_str().unwrap(), &words)
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What comes of an attempt that no layer stops but the lack of root's capabilities, which others
+/// have none of.
+pub(crate) fn without_capabilities(as_root: &'static str) -> &'static str {
+    if is_root() { as_root } else { "ok" }
 }
 
 /// The usual runner, less these layers: none where that cannot be had (a build without the switch).

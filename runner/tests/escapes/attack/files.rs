@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::process::Command;
 
-use rustix::fs::{AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, Timestamps, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, Timestamps, XattrFlags,
+    mkdirat, openat,
+};
 
 pub(crate) fn attempt(words: &[&str]) -> Option<io::Result<()>> {
     Some(match *words {
@@ -19,16 +22,15 @@ pub(crate) fn attempt(words: &[&str]) -> Option<io::Result<()>> {
         ["times", path] => times(path),
         ["attribute", path] => attribute(path),
         ["watch", path] => watch(path),
-        ["truncate", path] => rustix_truncate(path),
+        ["truncate", path] => truncate(path),
         ["rename", from, to] => fs::rename(from, to),
         ["link", from, to] => fs::hard_link(from, to),
-        ["symlink", from, to] => symlink(from, to),
         ["remove", path] => fs::remove_file(path),
         ["make-directory", path] => fs::create_dir(path),
         ["device", path] => device(path),
-        ["mount-over", path] => mount_over(path),
-        ["put", path, text] => fs::write(path, text),
         ["unnamed", directory, bytes] => unnamed(directory, bytes),
+        ["reserve", path, bytes] => reserve(path, bytes),
+        ["deep-tree", top, depth] => deep_tree(top, depth),
         ["from-memory", program, ref rest @ ..] => from_memory(program, rest),
         _ => return None,
     })
@@ -85,7 +87,7 @@ fn watch(path: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn rustix_truncate(path: &str) -> io::Result<()> {
+fn truncate(path: &str) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.set_len(0)
 }
 
@@ -100,17 +102,6 @@ fn device(path: &str) -> io::Result<()> {
     )?)
 }
 
-fn mount_over(path: &str) -> io::Result<()> {
-    use rustix::mount::{MountFlags, mount};
-    Ok(mount(
-        "none",
-        path,
-        "tmpfs",
-        MountFlags::empty(),
-        None::<&std::ffi::CStr>,
-    )?)
-}
-
 /// A file without a name, of so many bytes.
 fn unnamed(directory: &str, bytes: &str) -> io::Result<()> {
     let flags = libc::O_TMPFILE;
@@ -120,6 +111,29 @@ fn unnamed(directory: &str, bytes: &str) -> io::Result<()> {
         .open(directory)?;
     let count = bytes.parse().unwrap();
     io::copy(&mut io::repeat(b'x').take(count), &mut file)?;
+    Ok(())
+}
+
+/// A file that is sure of its space.
+fn reserve(path: &str, bytes: &str) -> io::Result<()> {
+    let file = File::create_new(path)?;
+    let bytes = bytes.parse().unwrap();
+    Ok(rustix::fs::fallocate(
+        file,
+        FallocateFlags::empty(),
+        0,
+        bytes,
+    )?)
+}
+
+/// Directories within each other, deeper than any path is long.
+fn deep_tree(top: &str, depth: &str) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut parent = rustix::fs::open(top, flags, Mode::empty())?;
+    for _ in 0..depth.parse().unwrap() {
+        mkdirat(&parent, "deeper", Mode::RWXU)?;
+        parent = openat(&parent, "deeper", flags, Mode::empty())?;
+    }
     Ok(())
 }
 

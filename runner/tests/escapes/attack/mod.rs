@@ -8,8 +8,14 @@ mod processes;
 use std::io;
 use std::process::ExitCode;
 
+use crate::observer;
+
 pub(crate) fn main(words: &[String]) -> ExitCode {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.first() == Some(&"unprivileged") {
+        observer::give_up_capabilities();
+        words.remove(0);
+    }
     let answer = files::attempt(&words)
         .or_else(|| network::attempt(&words))
         .or_else(|| processes::attempt(&words));

@@ -111,6 +111,6 @@ fn abstract_datagram(name: &str) -> io::Result<()> {
 fn unix_own(path: &str) -> io::Result<()> {
     let listener = UnixListener::bind(path)?;
     let mut client = UnixStream::connect(path)?;
-    listener.accept()?;
+    let (_server, _) = listener.accept()?;
     client.write_all(b"hello")
 }

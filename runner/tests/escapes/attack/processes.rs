@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_getfd,
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_getfd,
     pidfd_open, prlimit, setpriority_process, setsid, test_kill_process,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -58,9 +58,13 @@ fn take_descriptor(pid: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the process a limit that it may have anyway.
+/// No core file, which anybody may want.
 fn limit(pid: Pid) -> io::Result<()> {
-    prlimit(Some(pid), Resource::Core, getrlimit(Resource::Core))?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    prlimit(Some(pid), Resource::Core, none)?;
     Ok(())
 }
 

@@ -29,6 +29,8 @@ mod exec;
 #[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
+mod intruder;
+#[cfg(target_os = "linux")]
 mod ladder;
 #[cfg(target_os = "linux")]
 mod leftovers;

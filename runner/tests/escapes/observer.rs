@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use crate::attack::name;
+use crate::intruder::intrude;
 use crate::raw;
 use crate::table::myself;
 
@@ -32,6 +33,7 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             }
         }
         ["everything", ref canaries @ ..] => look_at_everything(canaries),
+        ["intrude", how, caller, canary] => intrude(how, caller, canary),
         ["wait"] => {
             println!("waiting");
             let _ = io::stdin().read(&mut [0]);

@@ -1,6 +1,7 @@
 //! Cases 17 to 24: a run does not reach its caller, its helper or strangers, and they do not reach
 //! its secrets.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -12,7 +13,7 @@ use crate::support::{EXITED_0, Run, Scratch, marked, marker, plan, run_on, runne
 use crate::table::{
     Row, answer, attack, cases, jail, jailed, jailed_sh, myself, outside, without_capabilities,
 };
-use crate::tools;
+use crate::{scenario, tools};
 
 cases![
     (
@@ -74,6 +75,18 @@ cases![
         "a neighbour reads all environments while runs come and go",
         ["environment"],
         a_quick_neighbour_sees_nothing_either
+    ),
+    (
+        23,
+        "a neighbour opens the helper's memory when it is born, and reads it later",
+        [],
+        a_neighbour_keeps_no_memory_of_a_newborn_helper
+    ),
+    (
+        23,
+        "a neighbour traces the helper when it is born",
+        [],
+        a_neighbour_does_not_trace_a_newborn_helper
     ),
     (
         23,
@@ -383,6 +396,33 @@ fn the_helper_shows_nothing(row: &mut Row) {
     row.note(format!(
         "{helpers} processes of the helper looked at: nothing in them"
     ));
+}
+
+/// What an intruder says who watches the births of a number of runs.
+fn intrude(how: &str) -> String {
+    let user = rustix::process::geteuid().as_raw();
+    let canary = marker();
+    let mut caller = scenario::command(&["births", &canary, "300"]);
+    let mut caller = caller.stdin(Stdio::piped()).spawn().unwrap();
+    let pid = caller.id().to_string();
+    let mut intruder = observer::start(user, &["intrude", how, &pid, &canary]);
+    let mut lines = BufReader::new(intruder.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "watching");
+    drop(caller.stdin.take());
+    caller.wait().unwrap();
+    drop(intruder.stdin.take());
+    intruder.wait().unwrap();
+    lines.next().unwrap().unwrap()
+}
+
+fn a_neighbour_keeps_no_memory_of_a_newborn_helper(row: &mut Row) {
+    assert_eq!(intrude("memory"), "nothing");
+    row.note("nothing found");
+}
+
+fn a_neighbour_does_not_trace_a_newborn_helper(row: &mut Row) {
+    assert_eq!(intrude("trace"), "nothing");
+    row.note("nobody traced");
 }
 
 fn keyrings_are_out_of_reach(row: &mut Row) {

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use secretctl_runner::{Cancel, Confinement, Network, Stdin};
 
-use crate::support::{plan, runner, sh};
+use crate::support::{plan, runner, sh, variable};
 use crate::table::{jail, myself, runner_without};
 use crate::{many, streams};
 
@@ -35,6 +36,7 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             let timeout = Duration::from_millis(milliseconds.parse().unwrap());
             hold(script, timeout, without);
         }
+        ["births", canary, runs] => births(canary, runs.parse().unwrap()),
         ["environment"] => environment(),
         ["flood"] => streams::flood(),
         ["in-a-row", runs, seed] => many::in_a_row(runs.parse().unwrap(), number(seed)),
@@ -52,6 +54,22 @@ fn hold(script: &str, timeout: Duration, without: &[&str]) {
     let runner = runner_without(without).unwrap();
     let report = runner.run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
     println!("{:?}", report.unwrap().outcome);
+}
+
+/// Runs with a large secret, once somebody watches.
+fn births(canary: &str, runs: u32) {
+    // As every program with secrets does; a new process shares its memory until it executes.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
+    io::stdin().read_line(&mut String::new()).unwrap();
+    for _ in 0..runs {
+        let mut plan = sh("exit 0");
+        plan.environment
+            .push(variable("SECRET", &canary.repeat(100_000 / canary.len())));
+        plan.confinement = Confinement::Jail(jail(Network::None));
+        runner()
+            .run(plan, Stdin::Null, &Cancel::new(), &mut pass_on)
+            .unwrap();
+    }
 }
 
 /// The environment of a program whose caller has another one.

@@ -1,115 +1,122 @@
-//! The quickest neighbour: it waits for the birth of each process of a run, and keeps what it could
-//! open before the process shut itself off.
+//! The quickest neighbour: it waits for the birth of each process of a run, and takes what it can
+//! get before the process has shut itself off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::raw;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-/// The memory of a process, and where it is mapped.
+/// The memory of a process, and where it is mapped: open once, readable for good.
 struct Kept {
     memory: File,
     maps: File,
 }
 
-/// Follows the children of the caller, which has one thread, until standard input ends. Says of each
-/// canary once that it was found in somebody's memory, or that somebody could be traced.
+/// Follows the processes that come from the caller, which has one thread, until standard input
+/// ends. Says then whose memory has held the canary, or whose descriptors could be taken.
 pub(crate) fn intrude(how: &str, caller: &str, canary: &str) {
     let over = AtomicBool::new(false);
+    let mut got = BTreeSet::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _ = io::stdin().read(&mut [0]);
             over.store(true, Ordering::Relaxed);
         });
-        let mut known = BTreeMap::new();
+        let mut kept = BTreeMap::new();
         println!("watching");
         while !over.load(Ordering::Relaxed) {
-            for child in descendants(caller) {
-                if known.contains_key(&child) {
-                    continue;
-                }
-                match how {
-                    "memory" => {
-                        if let Some(kept) = keep(&child) {
-                            known.insert(child, kept);
-                        }
+            for (pid, who) in descendants(caller) {
+                if how == "descriptors" {
+                    if take_descriptor(pid).is_ok() {
+                        got.insert(who);
                     }
-                    _ => {
-                        if raw::seize(child.parse().unwrap()).is_ok() {
-                            println!("traced");
-                            return;
-                        }
-                    }
+                } else if !kept.contains_key(&pid)
+                    && let Ok(one) = keep(pid)
+                {
+                    kept.insert(pid, (who, one));
                 }
             }
-            if known.values().any(|kept| holds(kept, canary.as_bytes())) {
-                println!("found");
-                return;
-            }
+            kept.retain(|_, (who, one)| {
+                let held = one.holds(canary.as_bytes());
+                if held == Ok(true) {
+                    got.insert(*who);
+                }
+                // The memory of one that has ended is empty.
+                held.is_ok()
+            });
         }
     });
-    println!("nothing");
-    let _ = io::stdout().flush();
+    for who in &got {
+        println!("of {who}");
+    }
+    println!("{} in all", got.len());
 }
 
-/// Children and grandchildren.
-fn descendants(caller: &str) -> Vec<String> {
+fn descendants(caller: &str) -> Vec<(i32, &'static str)> {
     let children = |pid: &str| {
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let list = list.unwrap_or_default();
-        list.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.collect::<Vec<i32>>()
     };
-    let mut all = children(caller);
-    for child in all.clone() {
-        all.extend(children(&child));
+    let mut all = Vec::new();
+    for helper in children(caller) {
+        all.push((helper, "the helper"));
+        for child in children(&helper.to_string()) {
+            all.push((child, "a child of the helper"));
+            let grandchildren = children(&child.to_string()).into_iter();
+            all.extend(grandchildren.map(|pid| (pid, "a grandchild of the helper")));
+        }
     }
     all
 }
 
-fn keep(pid: &str) -> Option<Kept> {
-    Some(Kept {
-        memory: File::open(format!("/proc/{pid}/mem")).ok()?,
-        maps: File::open(format!("/proc/{pid}/maps")).ok()?,
+/// Standard input: in the helper the socket by which plans come.
+fn take_descriptor(pid: i32) -> io::Result<()> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    pidfd_getfd(process, 0, PidfdGetfdFlags::empty())?;
+    Ok(())
+}
+
+fn keep(pid: i32) -> io::Result<Kept> {
+    Ok(Kept {
+        memory: File::open(format!("/proc/{pid}/mem"))?,
+        maps: File::open(format!("/proc/{pid}/maps"))?,
     })
 }
 
-/// Looks for a text that fills whole pages.
-fn holds(kept: &Kept, text: &[u8]) -> bool {
-    const PAGE: usize = 4096;
-    let mut list = vec![0; 1 << 16];
-    let Ok(length) = kept.maps.read_at(&mut list, 0) else {
-        return false;
-    };
-    for line in list[..length].lines().map_while(Result::ok) {
-        let Some((range, rest)) = line.split_once(' ') else {
-            continue;
-        };
-        let Some((from, to)) = range.split_once('-') else {
-            continue;
-        };
-        let (Ok(from), Ok(to)) = (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16))
-        else {
-            continue;
-        };
-        if !rest.starts_with("rw") || to - from > 4 << 20 {
-            continue;
+impl Kept {
+    /// Looks for a text that fills whole pages. An error if there is no memory any more.
+    fn holds(&self, text: &[u8]) -> Result<bool, ()> {
+        let mut list = vec![0; 1 << 16];
+        let length = self.maps.read_at(&mut list, 0).unwrap_or(0);
+        if length == 0 {
+            return Err(());
         }
-        let mut bytes = vec![0; (to - from) as usize];
-        let Ok(length) = kept.memory.read_at(&mut bytes, from) else {
-            continue;
-        };
-        let found = bytes[..length].chunks(PAGE).any(|page| {
-            let start = &page[..page.len().min(2 * text.len())];
-            start.windows(text.len()).any(|window| window == text)
-        });
-        if found {
-            return true;
-        }
+        let lines = list[..length].lines().map_while(Result::ok);
+        Ok(lines
+            .filter_map(|line| writable(&line))
+            .any(|(from, length)| {
+                let mut bytes = vec![0; length];
+                let length = self.memory.read_at(&mut bytes, from).unwrap_or(0);
+                bytes[..length].chunks(4096).any(|page| {
+                    let start = &page[..page.len().min(2 * text.len())];
+                    start.windows(text.len()).any(|window| window == text)
+                })
+            }))
     }
-    false
+}
+
+/// Start and length of a writable mapping that is not too large to be looked through.
+fn writable(line: &str) -> Option<(u64, usize)> {
+    const LARGE: u64 = 4 << 20;
+    let (range, rest) = line.split_once(' ')?;
+    let (from, to) = range.split_once('-')?;
+    let from = u64::from_str_radix(from, 16).ok()?;
+    let length = u64::from_str_radix(to, 16).ok()? - from;
+    (rest.starts_with("rw") && length <= LARGE).then_some((from, length as usize))
 }

@@ -49,10 +49,12 @@ pub(crate) fn intrude(how: &str, caller: &str, canary: &str) {
             });
         }
     });
-    for who in &got {
+    if got.is_empty() {
+        println!("nothing");
+    }
+    for who in got {
         println!("of {who}");
     }
-    println!("{} in all", got.len());
 }
 
 fn descendants(caller: &str) -> Vec<(i32, &'static str)> {
@@ -63,12 +65,12 @@ fn descendants(caller: &str) -> Vec<(i32, &'static str)> {
         pids.collect::<Vec<i32>>()
     };
     let mut all = Vec::new();
-    for helper in children(caller) {
-        all.push((helper, "the helper"));
-        for child in children(&helper.to_string()) {
-            all.push((child, "a child of the helper"));
-            let grandchildren = children(&child.to_string()).into_iter();
-            all.extend(grandchildren.map(|pid| (pid, "a grandchild of the helper")));
+    for child in children(caller) {
+        all.push((child, "a child (the helper)"));
+        for grandchild in children(&child.to_string()) {
+            all.push((grandchild, "a grandchild"));
+            let others = children(&grandchild.to_string()).into_iter();
+            all.extend(others.map(|pid| (pid, "a child of a grandchild")));
         }
     }
     all

@@ -15,12 +15,13 @@ use crate::intruder::intrude;
 use crate::raw;
 use crate::table::myself;
 
-/// What a neighbour can get of a process: its environment twice, its memory, and its control.
-pub(crate) type Looks = [String; 4];
+/// What a neighbour can get of a process: its environment twice, its memory, its view of the file
+/// system, its namespace, and its control.
+pub(crate) type Looks = [String; 6];
 
 /// The answers where the environment of a process is hidden.
 pub(crate) fn denied() -> Looks {
-    ["EACCES", "EACCES", "EACCES", "EPERM"].map(str::to_owned)
+    ["EACCES", "EACCES", "EACCES", "EACCES", "EACCES", "EPERM"].map(str::to_owned)
 }
 
 pub(crate) fn main(words: &[String]) -> ExitCode {
@@ -62,6 +63,8 @@ fn look(pid: i32) -> Looks {
         said(read(format!("/proc/{pid}/environ"))),
         said(read(format!("/proc/{pid}/task/{pid}/environ"))),
         said(File::open(format!("/proc/{pid}/mem")).map(drop)),
+        said(fs::read_dir(format!("/proc/{pid}/root/")).map(drop)),
+        said(File::open(format!("/proc/{pid}/ns/user")).map(drop)),
         said(raw::seize(pid)),
     ]
 }

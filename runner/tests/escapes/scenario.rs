@@ -36,7 +36,8 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             let timeout = Duration::from_millis(milliseconds.parse().unwrap());
             hold(script, timeout, without);
         }
-        ["births", canary, runs] => births(canary, runs.parse().unwrap()),
+        ["births", canary, runs] => births(canary, runs.parse().unwrap(), run_with_secret),
+        ["ordinary-births", canary, runs] => births(canary, runs.parse().unwrap(), ordinary),
         ["environment"] => environment(),
         ["flood"] => streams::flood(),
         ["in-a-row", runs, seed] => many::in_a_row(runs.parse().unwrap(), number(seed)),
@@ -56,20 +57,29 @@ fn hold(script: &str, timeout: Duration, without: &[&str]) {
     println!("{:?}", report.unwrap().outcome);
 }
 
-/// Runs with a large secret, once somebody watches.
-fn births(canary: &str, runs: u32) {
+/// Starts processes with a large secret, once somebody watches.
+fn births(canary: &str, count: u32, start: fn(&str)) {
     // As every program with secrets does; a new process shares its memory until it executes.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
     io::stdin().read_line(&mut String::new()).unwrap();
-    for _ in 0..runs {
-        let mut plan = sh("exit 0");
-        plan.environment
-            .push(variable("SECRET", &canary.repeat(100_000 / canary.len())));
-        plan.confinement = Confinement::Jail(jail(Network::None));
-        runner()
-            .run(plan, Stdin::Null, &Cancel::new(), &mut pass_on)
-            .unwrap();
+    let secret = canary.repeat(100_000 / canary.len());
+    for _ in 0..count {
+        start(&secret);
     }
+}
+
+fn run_with_secret(secret: &str) {
+    let mut plan = sh("exit 0");
+    plan.environment.push(variable("SECRET", secret));
+    plan.confinement = Confinement::Jail(jail(Network::None));
+    let run = runner().run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
+    run.unwrap();
+}
+
+fn ordinary(secret: &str) {
+    let mut sleep = Command::new("sleep");
+    let mut sleep = sleep.arg("0.02").env("SECRET", secret).spawn().unwrap();
+    sleep.wait().unwrap();
 }
 
 /// The environment of a program whose caller has another one.

@@ -13,14 +13,17 @@ use secretctl_runner::{
 
 use crate::support::{Run, plan, run_on, runner, sh};
 
-/// The layers that [`Runner::without`] switches off; the others are what comes of these, or cannot
-/// be missing.
-pub(crate) const SWITCHES: [&str; 5] = [
+/// The layers that a machine can lack, as [`Runner::without`] switches them off. `files` and
+/// `network` are what comes of these.
+pub(crate) const SWITCHES: [&str; 8] = [
+    "kill",
+    "memory_directory",
+    "user",
+    "process_limit",
     "namespaces",
     "landlock",
     "system_calls",
     "environment",
-    "user",
 ];
 
 /// One row: a test, and what it is about.

@@ -28,6 +28,7 @@ pub(crate) fn attempt(words: &[&str]) -> Option<io::Result<()>> {
         ["remove", path] => fs::remove_file(path),
         ["make-directory", path] => fs::create_dir(path),
         ["device", path] => device(path),
+        ["set-id", path] => set_id(path),
         ["unnamed", directory, bytes] => unnamed(directory, bytes),
         ["reserve", path, bytes] => reserve(path, bytes),
         ["deep-tree", top, depth] => deep_tree(top, depth),
@@ -100,6 +101,21 @@ fn device(path: &str) -> io::Result<()> {
         Mode::RUSR | Mode::WUSR,
         null,
     )?)
+}
+
+/// In each of the ways: after it is made, and when it is.
+fn set_id(path: &str) -> io::Result<()> {
+    File::create(path)?;
+    let later = fs::set_permissions(path, fs::Permissions::from_mode(0o4755));
+    let at_once = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o4755)
+        .open(format!("{path}-new"));
+    match (later, at_once) {
+        (Err(error), Err(_)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A file without a name, of so many bytes.

@@ -85,17 +85,10 @@ impl Helper {
         let mut control = Control::new(ours);
         let queued = control.queue(&Command::Prepare(preparation.clone()));
         queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
-        let mut process = Program::new(path)
-            .env_clear()
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
-                _ => helper_error(error),
-            })?;
+        let mut process = spawn(path, theirs).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
+            _ => helper_error(error),
+        })?;
         let stdout = process.stdout.take();
         let stderr = process.stderr.take();
         let mut helper = Helper {
@@ -154,6 +147,65 @@ impl Drop for Helper {
         // For one that is ending already this changes nothing.
         self.signal(Signal::KILL);
         self.reap();
+    }
+}
+
+/// By posix_spawn, from a copy that closes the new process to others from its first moment on, where
+/// there can be one.
+fn spawn(path: &Path, socket: UnixStream) -> io::Result<Child> {
+    let socket = OwnedFd::from(socket);
+    let start = |program: &Path| {
+        Program::new(program)
+            .arg0(path)
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::from(socket.try_clone()?))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    #[cfg(target_os = "linux")]
+    if let Ok(process) = closed_copy(path).and_then(|copy| start(&copy)) {
+        return Ok(process);
+    }
+    start(path)
+}
+
+/// A copy of the program in memory that can be executed and not read. A process made of it cannot be
+/// traced by others of the same user, who otherwise could take its socket before it shuts itself off.
+/// It is made once for each program, so that a server goes on with the helper of its own version.
+#[cfg(target_os = "linux")]
+fn closed_copy(path: &Path) -> io::Result<PathBuf> {
+    use std::collections::HashMap;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::sync::{Mutex, PoisonError};
+
+    use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create, open};
+    use rustix::io::Errno;
+
+    static COPIES: Mutex<Option<HashMap<PathBuf, OwnedFd>>> = Mutex::new(None);
+
+    let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let copies = copies.get_or_insert_default();
+    if !copies.contains_key(path) {
+        let name = c"secretctl-runner";
+        let memory = match memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::EXEC) {
+            // Before Linux 6.3 that is not asked for.
+            Err(Errno::INVAL) => memfd_create(name, MemfdFlags::CLOEXEC)?,
+            made => made?,
+        };
+        let mut memory = File::from(memory);
+        io::copy(&mut File::open(path)?, &mut memory)?;
+        fchmod(&memory, Mode::from_raw_mode(0o111))?;
+        // One that is open for writing cannot be executed.
+        let name = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        let copy = open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        copies.insert(path.to_owned(), copy);
+    }
+    match copies.get(path) {
+        Some(copy) => Ok(format!("/proc/self/fd/{}", copy.as_raw_fd()).into()),
+        None => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

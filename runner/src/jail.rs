@@ -75,6 +75,8 @@ fn harden() {
     }
     #[cfg(target_os = "linux")]
     {
+        // It may have been started as a descriptor's number.
+        let _ = rustix::thread::set_name(c"secretctl-runner");
         // Also holds in the child, where it matters: core handlers that are programs do not heed
         // the limit. It comes before the next call, which gives the file to root.
         let _ = std::fs::write("/proc/self/coredump_filter", "0");
@@ -247,6 +249,8 @@ impl Run {
     /// Until the leader ends or is made to; then nothing of the tree is left, and the caller knows
     /// how it went.
     fn watch(mut self, caller: &mut Caller) -> Tree {
+        // What came along with the plan is not announced by the socket any more.
+        self.heed(caller, true);
         loop {
             let ready = self.wait(caller);
             if !(ready.leader || ready.birth || ready.caller) {
@@ -333,6 +337,11 @@ impl Run {
     /// Does what the caller asks for. One who is gone, or does not make sense, asks for the end.
     fn obey(&mut self, caller: &mut Caller) {
         let understood = caller.control.fill().is_ok();
+        self.heed(caller, understood);
+    }
+
+    /// Takes what has arrived already.
+    fn heed(&mut self, caller: &mut Caller, understood: bool) {
         loop {
             match caller.control.next() {
                 Ok(Some(Command::Signal(number))) => {

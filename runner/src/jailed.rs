@@ -3,15 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::fs::chown;
-use rustix::process::geteuid;
+use rustix::fs::{FileType, chown, fchown, fstat};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid, geteuid};
 
 use crate::control::Control;
 use crate::layers::{self, User};
 use crate::outcome::{Stage, StartError};
-use crate::plan::Jail;
+use crate::plan::{Jail, Network};
 use crate::prepare::{
     Newborn, Prepared, await_readiness, close_output, in_this_namespace, make_directory,
 };
@@ -22,7 +24,7 @@ use crate::steps::reach::{Access, Place, Reach};
 use crate::steps::view::{self, Tree as Mounts};
 use crate::steps::{Gate, NOT_STARTED, Setting, become_program};
 use crate::sys;
-use crate::tree::{First, Inhabitants, Tree};
+use crate::tree::{self, First, Inhabitants, Tree};
 use crate::wire::{Birth, Preparation, View};
 
 /// The highest rung that the machine lets us stand on. Root gives up being root, unless it has to
@@ -56,32 +58,42 @@ fn in_namespaces(
     if preparation.faults.has("namespaces") || preparation.faults.has("kill") {
         return Err(refused(io::Error::from_raw_os_error(libc::EPERM)));
     }
+    give_output_to(identity)?;
     let reach = Reach::of(jail);
     let mounts = mounts(&reach, identity)?;
     let (ours, theirs) = UnixStream::pair().map_err(refused)?;
     let (helper, first) = UnixStream::pair().map_err(refused)?;
     let caller = Numbers::current();
-    // The new process does not come back from there: what it is then is for good.
-    let bear = move || match sys::clone(namespaces::wanted(jail.network))? {
-        Some(pid) => Ok((pid, ours, helper)),
-        None => {
-            drop((ours, helper));
-            let first = FirstSteps {
-                preparation,
-                identity,
-                caller,
-                helper: first,
-                birth: theirs,
-            };
-            first.take(reach, mounts)
+    // The new processes do not come back from there: what they are then is for good.
+    let bear = move || {
+        let users = namespaces::users(identity, caller)?;
+        match sys::fork()? {
+            Some(midwife) => Ok((midwife, ours, helper)),
+            None => {
+                drop((ours, helper));
+                let first = FirstSteps {
+                    preparation,
+                    identity,
+                    helper: first,
+                    birth: theirs,
+                };
+                first.be_born(&users, jail.network, reach, mounts)
+            }
         }
     };
     let born = match identity {
         Some(identity) => identity.assume(bear),
         None => bear(),
     };
-    let (pid, ours, helper) = born.map_err(refused)?;
-    let tree = Inhabitants::new(pid, helper).map_err(refused)?;
+    let (midwife, ours, helper) = born.map_err(refused)?;
+    let first = match tree::adopt(midwife) {
+        Ok(first) => first,
+        Err(error) => {
+            drop(helper);
+            return Err(last_word(ours).unwrap_or(refused(error)));
+        }
+    };
+    let tree = Inhabitants::new(first, helper).map_err(refused)?;
     let mut newborn = await_readiness(Tree::Inhabitants(tree), ours)?;
     newborn.tree.find_leader();
     let enforcement = layers::jail(
@@ -97,6 +109,16 @@ fn in_namespaces(
         loader: newborn.facts.loader.clone(),
         ..newborn.with(enforcement)
     })
+}
+
+/// What a process that could not go on has said.
+fn last_word(birth: UnixStream) -> Option<StartError> {
+    let mut birth = Control::new(birth);
+    birth.fill().ok()?;
+    match birth.next() {
+        Ok(Some(Birth::Failed(error))) => Some(error),
+        _ => None,
+    }
 }
 
 /// Copies of mounts that only root can reach, or make.
@@ -124,12 +146,26 @@ fn mounts(reach: &Reach, identity: Option<Identity>) -> Result<Vec<Mounts>, Star
 struct FirstSteps<'a> {
     preparation: &'a Preparation,
     identity: Option<Identity>,
-    caller: Numbers,
     helper: UnixStream,
     birth: UnixStream,
 }
 
 impl FirstSteps<'_> {
+    /// Never returns. In a process that goes into the user namespace and makes the first one of the
+    /// others from there; that one becomes the helper's child when this one has ended.
+    fn be_born(self, users: &OwnedFd, network: Network, reach: Reach, mounts: Vec<Mounts>) -> ! {
+        let entered = namespaces::enter(users);
+        match entered.and_then(|()| sys::clone(namespaces::wanted(network))) {
+            Ok(Some(_)) => sys::exit_now(0),
+            Ok(None) => self.take(reach, mounts),
+            Err(error) => {
+                let error = StartError::os(Stage::Namespaces, error);
+                let _ = Control::new(self.birth).send(&Birth::Failed(error));
+                sys::exit_now(NOT_STARTED)
+            }
+        }
+    }
+
     /// Never returns. A failure goes to the helper, and everybody else ends with this process.
     fn take(self, reach: Reach, mounts: Vec<Mounts>) -> ! {
         // Unwinding would go on as a second helper.
@@ -149,7 +185,7 @@ impl FirstSteps<'_> {
     /// The process that becomes the program prepares itself while the view is built.
     fn build(&self, reach: Reach, mounts: Vec<Mounts>) -> Result<First, StartError> {
         let process = |error: io::Error| StartError::os(Stage::Process, error);
-        namespaces::settle(self.identity, self.caller)?;
+        namespaces::settle()?;
         let children = sys::child_signals().map_err(process)?;
         let (gate, theirs) = UnixStream::pair().map_err(process)?;
         let Some(leader) = sys::fork().map_err(process)? else {
@@ -181,7 +217,9 @@ impl FirstSteps<'_> {
         let setting = Setting {
             reach: Some(reach),
             view: Some(Gate(gate)),
-            counts_processes: !self.preparation.faults.has("process_limit"),
+            // The kernel never counts root's processes, whatever the namespace.
+            counts_processes: who(self.identity) != User::Root
+                && !self.preparation.faults.has("process_limit"),
             parent: None,
             ..Setting::base(self.preparation, Some(view::own()))
         };
@@ -192,6 +230,23 @@ impl FirstSteps<'_> {
     }
 }
 
+/// The program may open its outputs anew, by names like /dev/stdout, and our pipes are root's. A file
+/// or a device is not the run's, whoever put it there.
+fn give_output_to(identity: Option<Identity>) -> Result<(), StartError> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let descriptors = |error: Errno| StartError::os(Stage::Descriptors, error);
+    let (uid, gid) = identity.map_or((Uid::ROOT, Gid::ROOT), |one| (one.uid, one.gid));
+    for output in [io::stdout().as_fd(), io::stderr().as_fd()] {
+        let mode = fstat(output).map_err(descriptors)?.st_mode;
+        if FileType::from_raw_mode(mode) == FileType::Fifo {
+            fchown(output, Some(uid), Some(gid)).map_err(descriptors)?;
+        }
+    }
+    Ok(())
+}
+
 /// Without namespaces: the run's directory can be seen by others, and belongs to the run's user.
 fn beside_others(
     preparation: &Preparation,
@@ -199,6 +254,7 @@ fn beside_others(
     identity: Option<Identity>,
     missing: &StartError,
 ) -> Result<Prepared, StartError> {
+    give_output_to(identity)?;
     let directory = make_directory(preparation)?;
     if let Some(identity) = identity {
         chown(directory.path(), Some(identity.uid), Some(identity.gid))

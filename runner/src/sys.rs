@@ -259,53 +259,6 @@ mod linux {
         }
     }
 
-    /// Does something in a user namespace of its own, and comes back from there. By a process that
-    /// shares all but that with this one, which waits for it: nothing is copied.
-    pub(crate) fn in_user_namespace<T>(act: impl FnOnce() -> T) -> io::Result<T> {
-        /// More than what is done there needs.
-        const STACK_BYTES: usize = 256 << 10;
-
-        struct Call<F, T> {
-            act: Option<F>,
-            done: Option<T>,
-        }
-
-        extern "C" fn begin<F: FnOnce() -> T, T>(call: *mut libc::c_void) -> c_int {
-            // SAFETY: it is the `Call` below, which nobody else touches until this process has ended.
-            let call = unsafe { &mut *call.cast::<Call<F, T>>() };
-            call.done = call.act.take().map(|act| act());
-            0
-        }
-
-        fn begin_of<F: FnOnce() -> T, T>(_: &F) -> extern "C" fn(*mut libc::c_void) -> c_int {
-            begin::<F, T>
-        }
-
-        let begin = begin_of(&act);
-        let mut call = Call {
-            act: Some(act),
-            done: None,
-        };
-        let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
-        let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
-        // SAFETY: the stack is aligned, grows down from its end and lives until the process has
-        // ended, as `call` does: CLONE_VFORK makes this one wait for that. With one thread only,
-        // nobody else uses what both share.
-        let child = unsafe {
-            libc::clone(
-                begin,
-                stack.as_mut_ptr_range().end.cast(),
-                flags | libc::SIGCHLD,
-                (&raw mut call).cast(),
-            )
-        };
-        let Some(child) = Pid::from_raw(child).filter(|_| child > 0) else {
-            return Err(io::Error::last_os_error());
-        };
-        rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty())?;
-        call.done.ok_or_else(|| io::ErrorKind::Other.into())
-    }
-
     /// What a mount allows. Set-user-ID files never have an effect.
     #[derive(Clone, Copy)]
     pub(crate) struct MountAttributes {

@@ -3,29 +3,27 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Signal, Uid, WaitOptions, getgid, getuid, kill_process,
-    set_dumpable_behavior, setsid, waitpid,
+    DumpableBehavior, Signal, WaitOptions, getgid, getuid, kill_process, set_dumpable_behavior,
+    setsid, waitpid,
 };
-use rustix::thread::set_thread_res_uid;
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};
 
 use super::identity::{self, Identity};
 use crate::outcome::{Stage, StartError};
 use crate::plan::Network;
-use crate::sys;
+use crate::sys::{self, Above2};
 
-/// What the run gets of its own: users, mounts, processes, System V and POSIX message queues, host
-/// name, and without a network a network that has nothing in it.
+/// What the run gets of its own, beside users: mounts, processes, System V and POSIX message queues,
+/// host name, and without a network a network that has nothing in it.
 pub(crate) fn wanted(network: Network) -> i32 {
-    let always = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     match network {
         Network::Allow => always,
         Network::None => always | libc::CLONE_NEWNET,
@@ -49,22 +47,31 @@ impl Numbers {
     }
 }
 
-/// In the first process of the new namespaces: makes itself the one user that is known there.
-/// `caller` is who the helper was.
-pub(crate) fn settle(identity: Option<Identity>, caller: Numbers) -> Result<(), StartError> {
-    let user = |error: io::Error| StartError::os(Stage::User, error);
-    setsid().map_err(|error| StartError::os(Stage::Session, error))?;
+/// A user namespace in which one user is known, the run's. `caller` is who the helper was.
+pub(crate) fn users(identity: Option<Identity>, caller: Numbers) -> io::Result<OwnedFd> {
     let (inside, outside) = match identity {
         Some(identity) => (identity::INSIDE, identity.numbers()),
         None => (caller, caller),
     };
-    while_dumpable(|| map(Path::new("/proc/self"), inside, outside)).map_err(user)?;
-    // Takes away the saved user, who may be root outside. Capabilities in the namespace stay.
-    let inside = Uid::from_raw(inside.user);
-    set_thread_res_uid(inside, inside, inside).map_err(|error| user(error.into()))?;
-    // That may have made the process dumpable again.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| StartError::os(Stage::User, error))
+    made_by_child(Path::new("/proc"), |process| map(process, inside, outside))
+}
+
+/// Goes into it, with all capabilities there and no way back.
+pub(crate) fn enter(users: &OwnedFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(
+        users.as_fd(),
+        Some(LinkNameSpaceType::User),
+    )?)
+}
+
+/// In the first process of the new namespaces: takes away the saved user, who may be root outside.
+pub(crate) fn settle() -> Result<(), StartError> {
+    let user = |error: Errno| StartError::os(Stage::User, error);
+    setsid().map_err(|error| StartError::os(Stage::Session, error))?;
+    let own = getuid();
+    set_thread_res_uid(own, own, own).map_err(user)?;
+    // A change of user may open a process to others.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(user)
 }
 
 /// Makes one user and one group known in a process's user namespace.
@@ -79,49 +86,31 @@ fn map(process: &Path, inside: Numbers, outside: Numbers) -> io::Result<()> {
 
 /// A user namespace that knows neither the user nor the group of this process by its number: a
 /// mount that is mapped by it has files of nobody's.
-pub(crate) fn strangers() -> io::Result<OwnedFd> {
+pub(crate) fn strangers(processes: &Path) -> io::Result<OwnedFd> {
     let own = Numbers::current();
     let other = Numbers {
         user: own.user + 1,
         group: own.group + 1,
     };
-    let process = Path::new("/proc/self");
-    while_dumpable(|| {
-        let made = sys::in_user_namespace(|| {
-            map(process, other, own)?;
-            File::open(process.join("ns/user"))
-        });
-        made?.map(OwnedFd::from)
-    })
-}
-
-/// The files in /proc of an undumpable process belong to root. Only before there is a secret in this
-/// process, or in the one that it was copied from.
-fn while_dumpable<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    let done = act();
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    done
+    made_by_child(processes, |process| map(process, other, own))
 }
 
 /// The user namespace of a process that does nothing but to be in it, and ends at once. `describe`
 /// gives it its maps.
-pub(crate) fn made_by_child(describe: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<OwnedFd> {
+pub(crate) fn made_by_child(
+    processes: &Path,
+    describe: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     let child = match sys::clone(libc::CLONE_NEWUSER)? {
         Some(child) => child,
         None => {
             drop(ours);
-            // Its files in /proc are ours to write only then.
-            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
-            let _ = theirs.write_all(&[0]);
-            // Until the other end is closed, or the parent kills.
-            let _ = theirs.read(&mut [0]);
-            sys::exit_now(0)
+            wait_in_the_open(&mut theirs)
         }
     };
     drop(theirs);
-    let process = PathBuf::from(format!("/proc/{child}"));
+    let process = processes.join(child.to_string());
     let namespace = ours
         .read_exact(&mut [0])
         .and_then(|()| describe(&process))
@@ -129,4 +118,21 @@ pub(crate) fn made_by_child(describe: impl FnOnce(&Path) -> io::Result<()>) -> i
     let _ = kill_process(child, Signal::KILL);
     waitpid(Some(child), WaitOptions::empty())?;
     Ok(namespace?.into())
+}
+
+/// Until the other end is closed, or the parent kills.
+fn wait_in_the_open(parent: &mut UnixStream) -> ! {
+    let alone = dup2_stdin(&*parent)
+        .and_then(|()| dup2_stdout(&*parent))
+        .and_then(|()| dup2_stderr(&*parent));
+    if alone.is_ok() {
+        // The number in `parent` is closed with the others: from here on it is standard input.
+        sys::descriptors_above_2(Above2::Close);
+        let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+        let _ = io::stdout()
+            .write_all(&[0])
+            .and_then(|()| io::stdout().flush());
+        let _ = io::stdin().read(&mut [0]);
+    }
+    sys::exit_now(0)
 }

@@ -137,11 +137,9 @@ const TERMINAL: [u64; 3] = [libc::TIOCSTI, libc::TIOCSCTTY, 0x541C];
 /// The lower bits of a socket's type; above them are flags (linux/net.h).
 const SOCKET_TYPE: u64 = 0xf;
 
-/// The old way to packet sockets (linux/net.h).
-const SOCK_PACKET: u64 = 10;
-
-/// Transports beside TCP and UDP, to which rules about those do not apply.
-const TRANSPORTS: [i32; 2] = [libc::IPPROTO_MPTCP, libc::IPPROTO_SCTP];
+/// The types beside stream and datagram: raw, reliable, sequenced, DCCP, and the old way to packet
+/// sockets (linux/net.h).
+const OTHER_TYPES: [u64; 5] = [3, 4, 5, 6, 10];
 
 /// Bit of the numbers of the x32 table, which shares the architecture number with the native one.
 #[cfg(target_arch = "x86_64")]
@@ -256,19 +254,21 @@ fn sockets(network: Network) -> Result<Vec<SeccompRule>, Error> {
             (0, Op::Eq, netlink),
             (2, Op::Ne, number(libc::NETLINK_ROUTE)),
         ])?,
-        rule(&[
-            (0, Op::Ne, netlink),
-            (1, Op::MaskedEq(SOCKET_TYPE), number(libc::SOCK_RAW)),
-        ])?,
-        rule(&[(1, Op::MaskedEq(SOCKET_TYPE), SOCK_PACKET)])?,
     ];
     for family in [ip4, ip6] {
-        for transport in TRANSPORTS {
+        for kind in OTHER_TYPES {
             refused.push(rule(&[
                 (0, Op::Eq, family),
-                (2, Op::Eq, number(transport)),
+                (1, Op::MaskedEq(SOCKET_TYPE), kind),
             ])?);
         }
+        // MPTCP, SCTP, SMC, ICMP and others, to which rules about TCP and UDP do not apply.
+        refused.push(rule(&[
+            (0, Op::Eq, family),
+            (2, Op::Ne, 0),
+            (2, Op::Ne, number(libc::IPPROTO_TCP)),
+            (2, Op::Ne, number(libc::IPPROTO_UDP)),
+        ])?);
     }
     Ok(refused)
 }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, chmod};
+use rustix::fs::{CWD, Mode, OFlags, chmod, open};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_change, move_mount, open_tree, unmount,
@@ -119,6 +119,7 @@ pub(crate) fn build(
     mount_processes(&space.root).map_err(|error| failed("/proc", error))?;
     let protection = hidden.map(|loader| loader.hide(&space)).transpose();
     let protection = protection.map_err(|error| failed("the dynamic loader", error))?;
+    close_processes(&space.root).map_err(|error| failed("/proc", error))?;
     enter(&space.root).map_err(|error| failed("/", error))?;
     Ok(protection)
 }
@@ -172,11 +173,17 @@ fn move_to(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     Ok(move_mount(tree, "", CWD, target, flags)?)
 }
 
-/// The processes of the run's own namespace. Nothing is written there: a program that is root
-/// outside could set the kernel's variables.
+/// The processes of the run's own namespace.
 fn mount_processes(root: &Path) -> rustix::io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", root.join("proc"), "proc", flags, None)
+}
+
+/// Nothing more is written there: a program that is root outside could set the kernel's variables.
+fn close_processes(root: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let processes = open(root.join("proc"), flags, Mode::empty())?;
+    sys::set_mount_attributes(processes.as_fd(), READ)
 }
 
 /// What was the root before is out of reach: the new one takes its place, and it is taken off.
@@ -314,7 +321,7 @@ impl Loader {
         let target = space.inside(&self.path);
         let mut protection = Protection {
             loader: self.path,
-            strangers: Some(namespaces::strangers()?),
+            strangers: Some(namespaces::strangers(&space.inside(Path::new("/proc")))?),
         };
         let covered = protection.cover_with(&mut self.file, &target, &space.top);
         // Before Linux 6.3 mounts in memory cannot be mapped.

@@ -15,7 +15,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdGetfdFlags, Signal, WaitOptions, geteuid, kill_process, kill_process_group,
+    Pid, PidfdGetfdFlags, Signal, WaitOptions, geteuid, getpid, kill_process, kill_process_group,
     pidfd_getfd, wait, waitpid,
 };
 
@@ -28,6 +28,17 @@ use crate::steps::identity::Identity;
 use crate::sys;
 use crate::wait::wait_for;
 use crate::wire::{Order, Status, Word};
+
+/// Waits for a child that leaves us a child of its own, which is then our only one.
+pub(crate) fn adopt(midwife: Pid) -> io::Result<Pid> {
+    waitpid(Some(midwife), WaitOptions::empty())?;
+    only_child(getpid()).ok_or_else(|| io::Error::from_raw_os_error(libc::ECHILD))
+}
+
+fn only_child(of: Pid) -> Option<Pid> {
+    let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).ok()?;
+    Pid::from_raw(list.trim().parse().ok()?)
+}
 
 /// The helper's side.
 pub(crate) struct Inhabitants {
@@ -68,10 +79,7 @@ impl Inhabitants {
 
     /// Looks up the main process, as long as it is the first one's only child.
     pub(crate) fn find_leader(&mut self) {
-        let first = self.first;
-        let list = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-        self.leader = list.ok().and_then(|list| {
-            let pid = Pid::from_raw(list.trim().parse().ok()?)?;
+        self.leader = only_child(self.first).and_then(|pid| {
             let process = sys::watch_exit(pid).ok()?;
             Some(Leader { pid, process })
         });

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use secretctl_runner::{Cancel, Cause, Confinement, Network, Plan, Stage, StartError, Stdin};
+use secretctl_runner::{Cause, Confinement, Network, Stage, StartError};
 
-use crate::support::{EXITED_0, Scratch, plan, run_on, runner, sh};
-use crate::table::{Row, SWITCHES, cases, is_root, jail, jailed, runner_without};
+use crate::support::{EXITED_0, Scratch, plan, runner, sh};
+use crate::table::{Row, SWITCHES, cases, is_root, jail, jailed, runner_without, try_jailed_on};
 
 cases![
     (
@@ -108,10 +108,7 @@ fn each_layer_can_be_missing(row: &mut Row) {
         let Some(runner) = runner_without(&switched_off) else {
             return row.note("not applicable: a release build has no switch");
         };
-        let start = |mut plan: Plan| {
-            plan.confinement = Confinement::Jail(jail.clone());
-            run_on(&runner, plan, Stdin::Null, &Cancel::new(), |_, _| {})
-        };
+        let start = |plan| try_jailed_on(&runner, plan, &jail);
         let run = match start(sh("echo works; sleep 0.1")) {
             Ok(run) => run,
             Err(error) => {
@@ -155,11 +152,10 @@ fn what_every_system_has_cannot_be_missing(row: &mut Row) {
         };
         let scratch = Scratch::new();
         let started = scratch.0.join("started");
-        let mut plan = plan("/bin/touch", &[started.to_str().unwrap()]);
+        let plan = plan("/bin/touch", &[started.to_str().unwrap()]);
         let mut jail = jail(Network::None);
         jail.writable.push(scratch.0.clone());
-        plan.confinement = Confinement::Jail(jail);
-        let refusal = run_on(&runner, plan, Stdin::Null, &Cancel::new(), |_, _| {});
+        let refusal = try_jailed_on(&runner, plan, &jail);
         let cause = Cause::Os(libc::EPERM);
         assert_eq!(refusal.err(), Some(StartError { stage, cause }), "{layer}");
         assert!(!started.exists(), "{layer}");
@@ -179,14 +175,10 @@ fn the_machine_says_what_it_has(row: &mut Row) {
 
 fn a_probe_says_what_a_run_says(row: &mut Row) {
     for network in [Network::None, Network::Allow] {
-        let confinement = Confinement::Jail(jail(network));
-        let mut plan = sh("exit 0");
-        plan.confinement = confinement.clone();
-        let run = run_on(&runner(), plan, Stdin::Null, &Cancel::new(), |_, _| {}).unwrap();
-        assert_eq!(
-            runner().probe(&confinement).unwrap(),
-            run.report.enforcement
-        );
+        let jail = jail(network);
+        let run = jailed(sh("sleep 0.1"), &jail);
+        let probe = runner().probe(&Confinement::Jail(jail));
+        assert_eq!(probe.unwrap(), run.report.enforcement);
     }
     row.note("the same");
 }

@@ -39,6 +39,8 @@ mod lifetime;
 #[cfg(target_os = "linux")]
 mod many;
 #[cfg(target_os = "linux")]
+mod neighbours;
+#[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
 mod observer;
@@ -48,6 +50,8 @@ mod processes;
 mod raw;
 #[cfg(target_os = "linux")]
 mod scenario;
+#[cfg(target_os = "linux")]
+mod start;
 #[cfg(target_os = "linux")]
 mod streams;
 #[cfg(target_os = "linux")]
@@ -68,10 +72,12 @@ fn main() -> std::process::ExitCode {
             lifetime::CASES,
             many::CASES,
             processes::CASES,
+            neighbours::CASES,
             files::CASES,
             leftovers::CASES,
             network::CASES,
             streams::CASES,
+            start::CASES,
             exec::CASES,
             ladder::CASES,
             tools::CASES,

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
 use secretctl_runner::{
-    Cancel, Confinement, Enforcement, Jail, Network, Outcome, Plan, Runner, Stdin,
+    Cancel, Confinement, Enforcement, Jail, Network, Outcome, Plan, Runner, StartError, Stdin,
 };
 
 use crate::support::{Run, plan, run_on, runner, sh};
@@ -247,9 +247,21 @@ pub(crate) fn runner_without(layers: &[&str]) -> Option<Runner> {
     None
 }
 
-pub(crate) fn jailed_on(runner: &Runner, mut plan: Plan, jail: &Jail) -> Run {
+pub(crate) fn try_jailed_on(
+    runner: &Runner,
+    mut plan: Plan,
+    jail: &Jail,
+) -> Result<Run, StartError> {
     plan.confinement = Confinement::Jail(jail.clone());
-    run_on(runner, plan, Stdin::Null, &Cancel::new(), |_, _| {}).unwrap()
+    run_on(runner, plan, Stdin::Null, &Cancel::new(), |_, _| {})
+}
+
+pub(crate) fn try_jailed(plan: Plan, jail: &Jail) -> Result<Run, StartError> {
+    try_jailed_on(&runner(), plan, jail)
+}
+
+pub(crate) fn jailed_on(runner: &Runner, plan: Plan, jail: &Jail) -> Run {
+    try_jailed_on(runner, plan, jail).unwrap()
 }
 
 pub(crate) fn jailed(plan: Plan, jail: &Jail) -> Run {

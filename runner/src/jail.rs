@@ -77,9 +77,6 @@ fn harden() {
     {
         // It may have been started as a descriptor's number.
         let _ = rustix::thread::set_name(c"secretctl-runner");
-        // Also holds in the child, where it matters: core handlers that are programs do not heed
-        // the limit. It comes before the next call, which gives the file to root.
-        let _ = std::fs::write("/proc/self/coredump_filter", "0");
         let _ =
             rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

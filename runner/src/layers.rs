@@ -148,11 +148,7 @@ fn always(kill: Kill, in_memory: Option<bool>) -> Vec<Layer> {
         held("session", "own session, no terminal"),
         held("descriptors", "standard input, output and error only"),
         held("limits", "open files, file size"),
-        if LINUX {
-            held("core", "no core file, no memory for core handlers")
-        } else {
-            held("core", "no core file")
-        },
+        core(),
         either(
             LINUX,
             "capabilities",
@@ -176,6 +172,20 @@ fn always(kill: Kill, in_memory: Option<bool>) -> Vec<Layer> {
         )
     }));
     layers
+}
+
+/// The limit holds in any case. What handlers get is inherited from the caller (core(5)).
+fn core() -> Layer {
+    if !LINUX {
+        return held("core", "no core file");
+    }
+    let filter = std::fs::read_to_string("/proc/self/coredump_filter").unwrap_or_default();
+    either(
+        u64::from_str_radix(filter.trim(), 16) == Ok(0),
+        "core",
+        "no core file, no memory for core handlers",
+        "no core file, but core handlers get the memory",
+    )
 }
 
 fn kill_layer(kill: Kill) -> Layer {

@@ -43,6 +43,9 @@ const TIDY_MAX: Duration = Duration::from_secs(60);
 const SILENCE_MAX: Duration = Duration::from_millis(500);
 
 /// Runs plans, each in a helper process of its own. Cheap to make and to share.
+///
+/// On Linux a core dump of the calling process holds no memory from the first run on, since helper
+/// and child inherit that.
 #[derive(Clone)]
 pub struct Runner {
     helper: PathBuf,

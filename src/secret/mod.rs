@@ -39,7 +39,7 @@ impl SecretBytes {
     }
 }
 
-/// Keeps other processes of the same user from reading this one: no core dumps, and on Linux neither `ptrace` nor
+/// Keeps other processes of the same user from reading this one: no core dumps, no memory for core handlers, and on Linux neither `ptrace` nor
 /// `/proc/<pid>/{mem,environ}`.
 ///
 /// # Errors
@@ -53,6 +53,10 @@ pub fn harden_process() -> std::io::Result<()> {
             maximum: Some(0),
         },
     )?;
+    // Core handlers that are programs do not heed the limit. Children inherit this; it comes before the next call, which gives
+    // the file to root.
+    #[cfg(target_os = "linux")]
+    std::fs::write("/proc/self/coredump_filter", "0")?;
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())

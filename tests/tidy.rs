@@ -40,10 +40,12 @@ const EDGES: [(&str, &[&str]); 12] = [
 ];
 
 /// The only files with `unsafe` code.
-const UNSAFE: [&str; 3] = [
+const UNSAFE: [&str; 4] = [
     "runner/src/sys.rs",
     "src/secret/memory.rs",
     "src/wasm/compiled.rs",
+    // Attacks, which are tests: they go past every library.
+    "runner/tests/escapes/raw.rs",
 ];
 
 fn root() -> PathBuf {
@@ -229,7 +231,7 @@ fn the_runner_knows_nothing_of_ours() {
 }
 
 #[test]
-fn unsafe_code_stands_in_three_files_with_a_reason_on_each_block() {
+fn unsafe_code_stands_in_three_files_and_one_of_attacks_with_a_reason_on_each_block() {
     let is_unsafe = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
         [

@@ -3,9 +3,12 @@
 //! also the program that attacks (`attempt WORDS…`), the neighbour that looks on from outside
 //! (`observe WORDS…`), and the caller that needs a process of its own (`scenario WORDS…`).
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test ends at the first thing that is not as it should be"
+#![cfg_attr(
+    target_os = "linux",
+    expect(
+        clippy::unwrap_used,
+        reason = "a test ends at the first thing that is not as it should be"
+    )
 )]
 #![expect(
     clippy::print_stdout,

@@ -148,13 +148,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 300 s, 2 s, 128 processes, 1024 files (the usual soft limit: node and cargo need more than
+    /// 300 s, 2 s, 1024 processes and threads (a test runner of node has a dozen threads for each
+    /// processor), 1024 files (the usual soft limit: node and cargo need more than
     /// the 256 that a shell tool would do with), files of 1 GiB (a build's, not a full disk).
     fn default() -> Self {
         Limits {
             timeout: Duration::from_secs(300),
             grace: Duration::from_secs(2),
-            processes: 128,
+            processes: 1024,
             open_files: 1024,
             file_size_bytes: Some(1 << 30),
         }

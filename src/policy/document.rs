@@ -23,7 +23,7 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// Bytes kept of each output stream unless the file says otherwise: more than an agent reads.
 const OUTPUT_BYTES_DEFAULT: u64 = 1024 * 1024;
 /// Processes and threads of one command unless the file says otherwise: enough for a parallel build.
-const PROCESSES_DEFAULT: u32 = 128;
+const PROCESSES_DEFAULT: u32 = 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(

@@ -280,7 +280,7 @@ env_aliases:
             "output_bytes": 1_048_576,
         });
         assert_eq!(policy.guest_document().parse::<Value>().unwrap(), expected);
-        assert_eq!(policy.limits().processes, 128);
+        assert_eq!(policy.limits().processes, 1024);
         assert!(policy.trusted_dirs().is_empty() && policy.env_pass().is_empty());
         assert!(policy.required_layers().is_empty());
         assert!(policy.readable_paths().is_empty() && policy.writable_paths().is_empty());

@@ -32,6 +32,10 @@ const BASE: &str = "/tmp";
 /// The most that a run can put into its own directory, in bytes: it is memory.
 const SPACE_BYTES: u64 = 1 << 30;
 
+/// The most files and directories in it, each of which takes about a KiB of the kernel's: a large
+/// tree of packages.
+const SPACE_FILES: u32 = 1 << 18;
+
 /// Where the C library's linker script may be, beside the loader's own directory.
 const LINKER_SCRIPTS: [&str; 2] = ["/usr/lib64", "/usr/lib"];
 
@@ -201,7 +205,8 @@ fn relative(path: &Path) -> &Path {
 impl Space {
     fn make() -> io::Result<Self> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        let options = CString::new(format!("mode=0700,size={SPACE_BYTES}"))?;
+        let options = format!("mode=0700,size={SPACE_BYTES},nr_inodes={SPACE_FILES}");
+        let options = CString::new(options)?;
         mount("tmpfs", BASE, "tmpfs", flags, Some(options.as_c_str()))?;
         let top = PathBuf::from(BASE);
         let space = Space {

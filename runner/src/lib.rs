@@ -1,11 +1,21 @@
 //! Plan in, Outcome out: starts one child process with exactly what its [`Plan`] says, and ends it
 //! together with everything it started.
 //!
-//! Two processes work together. [`Runner::run`] is the calling side: it starts the helper program,
-//! hands it the plan over a socket, and passes on the child's output. [`jail::main`] is the helper:
-//! small and single-threaded, it may fork and execute whatever the size of the caller's memory, and
-//! when the caller dies the socket tells it to end the run. Nothing of a plan ever stands in an
-//! argument list or in the helper's own environment.
+//! The processes of a run in the jail, from the caller to the program:
+//!
+//! ```text
+//! caller ──posix_spawn──▶ helper ──▶ first process of the namespaces ──▶ the program
+//!        ◀── socket ───▶ (jail)     (tree::namespace, steps::view)      (steps)
+//! ```
+//!
+//! [`Runner::run`] is the calling side: it starts the helper program, hands it the plan over a
+//! socket, and passes on the program's output. [`jail::main`] is the helper: small and
+//! single-threaded, it may fork whatever the size of the caller's memory, and when the caller dies
+//! the socket tells it to end the run. It prepares all that needs no plan before it reads one, so that
+//! it can be started ahead ([`Runner::warm_up`]). The first process of the namespaces builds the
+//! run's view of the file system, and ends everybody with itself. Without namespaces the program is
+//! the helper's own child. Nothing of a plan ever stands in an argument list or in the environment of
+//! any of these but the program.
 #![deny(unsafe_code)]
 
 mod outcome;

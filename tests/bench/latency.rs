@@ -76,12 +76,17 @@ async fn requests(place: &Place) -> Result<()> {
     let agent = connect(place).await?;
     let run = object!({ "keys": ["API_KEY"], "command": "true" });
     report(
-        "MCP: secret_run true, warm",
-        calls(&agent, "secret_run", &run).await?,
+        "MCP: secret_run true, one after the other",
+        calls(&agent, "secret_run", &run, Duration::ZERO).await?,
+    );
+    // As agents do, which think in between: the next command's jail is ready by then.
+    report(
+        "MCP: secret_run true, 20 ms in between",
+        calls(&agent, "secret_run", &run, Duration::from_millis(20)).await?,
     );
     report(
         "MCP: secret_list",
-        calls(&agent, "secret_list", &object!({})).await?,
+        calls(&agent, "secret_list", &object!({}), Duration::ZERO).await?,
     );
     agent.cancel().await?;
     Ok(())
@@ -91,9 +96,11 @@ async fn calls(
     agent: &Agent,
     tool: &'static str,
     arguments: &serde_json::Map<String, serde_json::Value>,
+    pause: Duration,
 ) -> Result<Vec<Duration>> {
     let mut samples = Vec::new();
     for _ in 0..REQUESTS {
+        tokio::time::sleep(pause).await;
         let request = CallToolRequestParams::new(tool).with_arguments(arguments.clone());
         let start = Instant::now();
         let answer = agent.call_tool(request).await?;
@@ -106,5 +113,5 @@ async fn calls(
 }
 
 fn report(what: &str, samples: Vec<Duration>) {
-    println!("  {what:32}{}", ms(median(samples)));
+    println!("  {what:44}{}", ms(median(samples)));
 }

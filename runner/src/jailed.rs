@@ -154,10 +154,14 @@ impl FirstSteps<'_> {
     /// Never returns. In a process that goes into the user namespace and makes the first one of the
     /// others from there; that one becomes the helper's child when this one has ended.
     fn be_born(self, users: &OwnedFd, network: Network, reach: Reach, mounts: Vec<Mounts>) -> ! {
-        let entered = namespaces::enter(users);
-        match entered.and_then(|()| sys::clone(namespaces::wanted(network))) {
-            Ok(Some(_)) => sys::exit_now(0),
-            Ok(None) => self.take(reach, mounts),
+        let hide = !self.preparation.faults.has(layers::ENVIRONMENT);
+        let entered = namespaces::enter(users).and_then(|()| {
+            let strangers = hide.then(namespaces::strangers).transpose()?;
+            Ok((sys::clone(namespaces::wanted(network))?, strangers))
+        });
+        match entered {
+            Ok((Some(_), _)) => sys::exit_now(0),
+            Ok((None, strangers)) => self.take(reach, mounts, strangers),
             Err(error) => {
                 let error = StartError::os(Stage::Namespaces, error);
                 let _ = Control::new(self.birth).send(&Birth::Failed(error));
@@ -167,10 +171,10 @@ impl FirstSteps<'_> {
     }
 
     /// Never returns. A failure goes to the helper, and everybody else ends with this process.
-    fn take(self, reach: Reach, mounts: Vec<Mounts>) -> ! {
+    fn take(self, reach: Reach, mounts: Vec<Mounts>, strangers: Option<OwnedFd>) -> ! {
         // Unwinding would go on as a second helper.
         std::panic::set_hook(Box::new(|_| sys::exit_now(NOT_STARTED)));
-        match self.build(reach, mounts) {
+        match self.build(reach, mounts, strangers) {
             Ok(first) => {
                 drop(self.birth);
                 first.rule(self.helper)
@@ -183,7 +187,12 @@ impl FirstSteps<'_> {
     }
 
     /// The process that becomes the program prepares itself while the view is built.
-    fn build(&self, reach: Reach, mounts: Vec<Mounts>) -> Result<First, StartError> {
+    fn build(
+        &self,
+        reach: Reach,
+        mounts: Vec<Mounts>,
+        strangers: Option<OwnedFd>,
+    ) -> Result<First, StartError> {
         let process = |error: io::Error| StartError::os(Stage::Process, error);
         namespaces::settle()?;
         let children = sys::child_signals().map_err(process)?;
@@ -195,8 +204,7 @@ impl FirstSteps<'_> {
         self.preparation
             .faults
             .strike("memory_directory", Stage::View)?;
-        let hide = !self.preparation.faults.has(layers::ENVIRONMENT);
-        let protection = view::build(&reach, mounts, hide)?;
+        let protection = view::build(&reach, mounts, strangers)?;
         let view = View {
             loader: protection.as_ref().map(|one| one.loader.clone()),
             hidden: protection

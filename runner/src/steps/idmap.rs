@@ -47,7 +47,7 @@ fn namespace((user, group): (u32, u32), identity: Identity) -> io::Result<OwnedF
     let unknown = || io::Error::from(io::ErrorKind::Unsupported);
     let users = lines(user, identity.uid.as_raw()).ok_or_else(unknown)?;
     let groups = lines(group, identity.gid.as_raw()).ok_or_else(unknown)?;
-    namespaces::made_by_child(Path::new("/proc"), |process| {
+    namespaces::made_by_child(|process| {
         fs::write(process.join("uid_map"), users)?;
         fs::write(process.join("gid_map"), groups)
     })

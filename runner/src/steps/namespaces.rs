@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -53,7 +53,7 @@ pub(crate) fn users(identity: Option<Identity>, caller: Numbers) -> io::Result<O
         Some(identity) => (identity::INSIDE, identity.numbers()),
         None => (caller, caller),
     };
-    made_by_child(Path::new("/proc"), |process| map(process, inside, outside))
+    made_by_child(|process| map(process, inside, outside))
 }
 
 /// Goes into it, with all capabilities there and no way back.
@@ -86,21 +86,22 @@ fn map(process: &Path, inside: Numbers, outside: Numbers) -> io::Result<()> {
 
 /// A user namespace that knows neither the user nor the group of this process by its number: a
 /// mount that is mapped by it has files of nobody's.
-pub(crate) fn strangers(processes: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn strangers() -> io::Result<OwnedFd> {
     let own = Numbers::current();
     let other = Numbers {
         user: own.user + 1,
         group: own.group + 1,
     };
-    made_by_child(processes, |process| map(process, other, own))
+    made_by_child(|process| map(process, other, own))
 }
 
 /// The user namespace of a process that does nothing but to be in it, and ends at once. `describe`
 /// gives it its maps.
-pub(crate) fn made_by_child(
-    processes: &Path,
-    describe: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
+///
+/// The files in /proc of a process that others may not look into belong to root, so it lets others
+/// look into it, and has nothing worth a look: no secret has been read yet, its descriptors are
+/// closed, and it stands in the caller's own namespaces of mounts and processes, none of a run's.
+pub(crate) fn made_by_child(describe: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<OwnedFd> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     let child = match sys::clone(libc::CLONE_NEWUSER)? {
         Some(child) => child,
@@ -110,7 +111,7 @@ pub(crate) fn made_by_child(
         }
     };
     drop(theirs);
-    let process = processes.join(child.to_string());
+    let process = PathBuf::from(format!("/proc/{child}"));
     let namespace = ours
         .read_exact(&mut [0])
         .and_then(|()| describe(&process))

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, chmod, open};
+use rustix::fs::{CWD, Mode, chmod};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_change, move_mount, open_tree, unmount,
@@ -21,7 +21,6 @@ use rustix::mount::{
 use rustix::process::{chdir, pivot_root};
 
 use super::exec_only::{self, Protection};
-use super::namespaces;
 use super::reach::{Access, DEVICES, OWN, Place, READABLE_LOADER, Reach};
 use crate::outcome::{Cause, Stage, StartError};
 use crate::sys::{self, MountAttributes};
@@ -77,19 +76,20 @@ pub(crate) fn own() -> PathBuf {
     PathBuf::from(OWN[0])
 }
 
-/// Builds the view and makes it the root. `trees` belong to the places of the same index. With
-/// `hide` programs are made unreadable; the answer is with what.
+/// Builds the view and makes it the root. `trees` belong to the places of the same index. With a map
+/// to `strangers` programs are made unreadable; the answer is with what.
 pub(crate) fn build(
     reach: &Reach,
     trees: Vec<Tree>,
-    hide: bool,
+    strangers: Option<OwnedFd>,
 ) -> Result<Option<Protection>, StartError> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", private).map_err(|error| failed("/", error))?;
     // All is copied before the space covers some of it.
     let trees = copies(reach, trees)?;
-    let loader = exec_only::system_loader().filter(|_| hide);
-    let hidden = loader.map(Loader::find).transpose();
+    let loader = exec_only::system_loader().zip(strangers);
+    let hidden = loader.map(|(path, strangers)| Loader::find(path, strangers));
+    let hidden = hidden.transpose();
     let hidden = hidden.map_err(|error| failed("the dynamic loader", error))?;
     let devices = DEVICES
         .iter()
@@ -123,7 +123,6 @@ pub(crate) fn build(
     mount_processes(&space.root).map_err(|error| failed("/proc", error))?;
     let protection = hidden.map(|loader| loader.hide(&space)).transpose();
     let protection = protection.map_err(|error| failed("the dynamic loader", error))?;
-    close_processes(&space.root).map_err(|error| failed("/proc", error))?;
     enter(&space.root).map_err(|error| failed("/", error))?;
     Ok(protection)
 }
@@ -177,17 +176,11 @@ fn move_to(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     Ok(move_mount(tree, "", CWD, target, flags)?)
 }
 
-/// The processes of the run's own namespace.
+/// The processes of the run's own namespace. Nothing is written there: a program that is root
+/// outside could set the kernel's variables.
 fn mount_processes(root: &Path) -> rustix::io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     mount("proc", root.join("proc"), "proc", flags, None)
-}
-
-/// Nothing more is written there: a program that is root outside could set the kernel's variables.
-fn close_processes(root: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let processes = open(root.join("proc"), flags, Mode::empty())?;
-    sys::set_mount_attributes(processes.as_fd(), READ)
 }
 
 /// What was the root before is out of reach: the new one takes its place, and it is taken off.
@@ -297,12 +290,13 @@ struct Loader {
     path: PathBuf,
     file: File,
     tree: OwnedFd,
+    strangers: OwnedFd,
     /// Linker scripts that name it, as they are to be read.
     scripts: Vec<(PathBuf, String)>,
 }
 
 impl Loader {
-    fn find(path: PathBuf) -> io::Result<Self> {
+    fn find(path: PathBuf, strangers: OwnedFd) -> io::Result<Self> {
         let beside = path.parent().into_iter();
         let places = beside.chain(LINKER_SCRIPTS.map(Path::new));
         let scripts = places.filter_map(|place| redirected(&place.join("libc.so"), &path));
@@ -310,6 +304,7 @@ impl Loader {
             file: File::open(&path)?,
             tree: copy_tree(&path, READ)?,
             scripts: scripts.collect(),
+            strangers,
             path,
         })
     }
@@ -326,7 +321,7 @@ impl Loader {
         let target = space.inside(&self.path);
         let mut protection = Protection {
             loader: self.path,
-            strangers: Some(namespaces::strangers(&space.inside(Path::new("/proc")))?),
+            strangers: Some(self.strangers),
         };
         let covered = protection.cover_with(&mut self.file, &target, &space.top);
         // Before Linux 6.3 mounts in memory cannot be mapped.

@@ -16,8 +16,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::wire::{Malformed, Messages, Wire, Writer};
 
-/// Bytes read at once: a plan of usual size in one go.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes read at once: a plan of usual size in one go. Each page more is a page that every process of
+/// the run touches first, which costs microseconds.
+const READ_BYTES: usize = 4 << 10;
 
 pub(crate) struct Control<S> {
     socket: S,

@@ -78,12 +78,12 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than
-    /// it can do. The helper begins to prepare at once.
-    pub(crate) fn start(path: &Path, preparation: &Preparation) -> Result<Self, StartError> {
+    /// it can do. `first` is what it does at once.
+    pub(crate) fn start(path: &Path, first: &Command) -> Result<Self, StartError> {
         let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
         ours.set_nonblocking(true).map_err(helper_error)?;
         let mut control = Control::new(ours);
-        let queued = control.queue(&Command::Prepare(preparation.clone()));
+        let queued = control.queue(first);
         queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
         let mut process = spawn(path, theirs).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
@@ -103,6 +103,13 @@ impl Helper {
         prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
         helper.control.flush(&mut None).map_err(helper_error)?;
         Ok(helper)
+    }
+
+    /// Lets one that was started before this was known prepare.
+    pub(crate) fn prepare(&mut self, preparation: &Preparation) -> Result<(), StartError> {
+        let queued = self.control.queue(&Command::Prepare(preparation.clone()));
+        queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
+        self.control.flush(&mut None).map_err(helper_error)
     }
 
     /// Puts the plan in line, for a helper that waits for it.

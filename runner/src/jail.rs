@@ -14,7 +14,7 @@ use crate::control::Control;
 use crate::directory::Directory;
 use crate::outcome::{Cause, Enforcement, Stage, StartError};
 use crate::plan::Limits;
-use crate::prepare::{self, Prepared};
+use crate::prepare::{self, Ahead, Prepared};
 use crate::steps;
 #[cfg(target_os = "linux")]
 use crate::steps::identity::Identity;
@@ -38,8 +38,8 @@ pub fn main() -> ExitCode {
     harden();
     let mut control = Control::new(io::stdin());
     match receive(&mut control) {
-        Ok(preparation) => {
-            run(&mut Caller { control }, &preparation);
+        Ok((preparation, ahead)) => {
+            run(&mut Caller { control }, &preparation, ahead);
             ExitCode::SUCCESS
         }
         Err(_) => {
@@ -83,12 +83,15 @@ fn harden() {
     }
 }
 
-/// The first message. Nothing of the plan that may follow is read along with it, so no process that
-/// is made until that is read has a copy of a secret.
-fn receive(control: &mut Control<io::Stdin>) -> io::Result<Preparation> {
+/// What is to be prepared. Nothing of the plan that may follow is read along with it, so no process
+/// that is made until that is read has a copy of a secret.
+fn receive(control: &mut Control<io::Stdin>) -> io::Result<(Preparation, Option<Ahead>)> {
+    let mut ahead = None;
     loop {
         match control.next() {
-            Ok(Some(Command::Prepare(preparation))) => return Ok(preparation),
+            // Where it cannot be had, preparing says why.
+            Ok(Some(Command::Expect(jail))) => ahead = Ahead::make(jail).ok(),
+            Ok(Some(Command::Prepare(preparation))) => return Ok((preparation, ahead)),
             Ok(None) if control.is_open() => control.fill_message()?,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
@@ -109,10 +112,10 @@ impl Caller {
     }
 }
 
-fn run(caller: &mut Caller, preparation: &Preparation) {
+fn run(caller: &mut Caller, preparation: &Preparation, ahead: Option<Ahead>) {
     let mut directory = None;
     let mut tree = None;
-    match prepare::prepare(preparation) {
+    match prepare::prepare(preparation, ahead) {
         Ok(mut prepared) => {
             directory = prepared.directory.take();
             tree = serve(caller, prepared, preparation);

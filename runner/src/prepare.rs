@@ -21,11 +21,27 @@ use crate::outcome::{Cause, Enforcement, Stage, StartError};
 use crate::plan::Confinement;
 #[cfg(target_os = "linux")]
 use crate::steps::identity::Identity;
-use crate::steps::{Setting, become_program};
+use crate::steps::{Faults, Setting, become_program};
 use crate::sys;
 use crate::tree::{Children, Tree};
 use crate::wait::wait_for;
+#[cfg(not(target_os = "linux"))]
+use crate::wire::Expectation;
 use crate::wire::{Birth, Facts, Preparation};
+
+#[cfg(target_os = "linux")]
+pub(crate) use crate::jailed::Ahead;
+
+/// Elsewhere nothing can be made before more is known.
+#[cfg(not(target_os = "linux"))]
+pub(crate) struct Ahead;
+
+#[cfg(not(target_os = "linux"))]
+impl Ahead {
+    pub(crate) fn make(_expectation: Expectation) -> Result<Self, StartError> {
+        Ok(Ahead)
+    }
+}
 
 /// How long the new process may take to shut itself in: it waits for nobody, but the machine may be
 /// busy.
@@ -47,10 +63,13 @@ pub(crate) struct Prepared {
 }
 
 /// Starts the new process with every layer that can be had, and without those that cannot.
-pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError> {
+pub(crate) fn prepare(
+    preparation: &Preparation,
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))] ahead: Option<Ahead>,
+) -> Result<Prepared, StartError> {
     #[cfg(target_os = "linux")]
     if let Confinement::Jail(jail) = &preparation.confinement {
-        return jailed::prepare(preparation, jail);
+        return jailed::prepare(preparation, jail, ahead);
     }
     let mut directory = None;
     if preparation.directory || matches!(preparation.confinement, Confinement::Jail(_)) {
@@ -58,7 +77,11 @@ pub(crate) fn prepare(preparation: &Preparation) -> Result<Prepared, StartError>
     }
     let in_memory = directory.as_ref().map(Directory::is_in_memory);
     let own = directory.as_ref().map(|one| one.path().to_owned());
-    let newborn = in_this_namespace(Setting::base(preparation, own))?;
+    let newborn = in_this_namespace(Setting::base(
+        preparation.confinement.clone(),
+        &preparation.faults,
+        own,
+    ))?;
     let enforcement = match &preparation.confinement {
         #[cfg(target_os = "macos")]
         Confinement::Jail(jail) if newborn.facts.sandbox => {
@@ -108,19 +131,19 @@ impl Newborn {
 }
 
 impl Setting {
-    pub(crate) fn base(preparation: &Preparation, own: Option<PathBuf>) -> Self {
+    pub(crate) fn base(confinement: Confinement, faults: &Faults, own: Option<PathBuf>) -> Self {
         Setting {
-            confinement: preparation.confinement.clone(),
+            confinement,
             own,
             #[cfg(target_os = "linux")]
-            reach: None,
+            reach: crate::steps::reach::Reach::default(),
             #[cfg(target_os = "linux")]
             identity: None,
             #[cfg(target_os = "linux")]
             view: None,
             counts_processes: false,
             parent: Some(getpid()),
-            faults: preparation.faults.clone(),
+            faults: faults.clone(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, 
 use crate::plan::{Confinement, FileId, Home, Limits, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
-use crate::wire::{Command, End, Event, Preparation, Reason, Status};
+use crate::wire::{Command, End, Event, Expectation, Preparation, Reason, Status};
 
 /// A single file of the system's that every jail has, and that daemons replace.
 const NAME_SERVERS: &str = "/etc/resolv.conf";
@@ -50,9 +50,17 @@ const SILENCE_MAX: Duration = Duration::from_millis(500);
 pub struct Runner {
     helper: PathBuf,
     faults: Faults,
-    warm: Arc<Mutex<Option<Ready>>>,
+    waiting: Arc<Mutex<Waiting>>,
     /// Helpers whose runs are over and who are about to end.
     dismissed: Arc<Mutex<Vec<Helper>>>,
+}
+
+/// Helpers that were started ahead.
+#[derive(Default)]
+struct Waiting {
+    ready: Option<Ready>,
+    /// One that knows nothing of its run yet.
+    spare: Option<Helper>,
 }
 
 /// A helper that waits, and what it has prepared for.
@@ -120,34 +128,46 @@ impl Runner {
         Runner {
             helper,
             faults: Faults::default(),
-            warm: Arc::default(),
+            waiting: Arc::default(),
             dismissed: Arc::default(),
         }
     }
 
     /// Starts a helper ahead and lets it shut itself in as far as that is possible without a plan,
-    /// so that the next run with this confinement pays for little more than the execution. It waits
-    /// without doing anything, is used for one run at most, and ends with this process. There is one
-    /// at a time; nothing happens if there is one for this confinement already.
+    /// so that the next run with this confinement pays for little more than the execution; and
+    /// another one that waits for any run, so that one with another confinement does not pay for its
+    /// start. They wait without doing anything, are used for one run at most, and end with this
+    /// process. There is one of each at a time; nothing happens if they are there already.
     ///
     /// # Errors
     ///
-    /// When the helper cannot be started. A layer that it cannot put on is no error here.
+    /// When a helper cannot be started. A layer that it cannot put on is no error here.
     pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
         let preparation = self.preparation(confinement, true);
-        if let Some(ready) = &mut *self.warm()
-            && ready.is_for(&preparation)
-            && ready.helper.is_alive()
-        {
-            return Ok(());
+        let is_ready = self
+            .waiting()
+            .ready
+            .as_mut()
+            .is_some_and(|ready| ready.is_for(&preparation) && ready.helper.is_alive());
+        if !is_ready {
+            let ready = Ready {
+                files: files(confinement),
+                helper: self.unprepared(&preparation)?,
+                preparation,
+            };
+            let cold = self.waiting().ready.replace(ready);
+            drop(cold);
         }
-        let ready = Ready {
-            files: files(confinement),
-            helper: Helper::start(&self.helper, &preparation)?,
-            preparation,
-        };
-        let cold = self.warm().replace(ready);
-        drop(cold);
+        let has_spare = self.waiting().spare.as_mut().is_some_and(Helper::is_alive);
+        if !has_spare && let Confinement::Jail(jail) = confinement {
+            let expectation = Expectation {
+                network: jail.network,
+                faults: self.faults.clone(),
+            };
+            let spare = Helper::start(&self.helper, &Command::Expect(expectation))?;
+            let other = self.waiting().spare.replace(spare);
+            drop(other);
+        }
         Ok(())
     }
 
@@ -179,7 +199,7 @@ impl Runner {
     #[must_use]
     pub fn without(mut self, layers: &[&str]) -> Self {
         self.faults = Faults(layers.iter().map(|&layer| layer.to_owned()).collect());
-        self.warm = Arc::default();
+        self.waiting = Arc::default();
         self
     }
 
@@ -192,15 +212,29 @@ impl Runner {
         }
     }
 
-    /// One that was started ahead for just this, or a new one.
+    /// One that was started ahead for just this, if there is one.
     fn helper(&self, preparation: &Preparation) -> Result<Helper, StartError> {
-        let ready = self.warm().take_if(|ready| ready.is_for(preparation));
+        let mut waiting = self.waiting();
+        let ready = waiting.ready.take_if(|ready| ready.is_for(preparation));
+        drop(waiting);
         if let Some(Ready { mut helper, .. }) = ready
             && helper.is_alive()
         {
             return Ok(helper);
         }
-        Helper::start(&self.helper, preparation)
+        self.unprepared(preparation)
+    }
+
+    /// One that begins to prepare: the spare one, or a new one.
+    fn unprepared(&self, preparation: &Preparation) -> Result<Helper, StartError> {
+        let spare = self.waiting().spare.take();
+        if let Some(mut helper) = spare
+            && helper.is_alive()
+        {
+            helper.prepare(preparation)?;
+            return Ok(helper);
+        }
+        Helper::start(&self.helper, &Command::Prepare(preparation.clone()))
     }
 
     /// Waits for those helpers that have ended, and not for this one, which is about to. The last
@@ -213,8 +247,8 @@ impl Runner {
     }
 
     /// A panic elsewhere leaves nothing half done here.
-    fn warm(&self) -> MutexGuard<'_, Option<Ready>> {
-        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the plan to its end and returns when no process of it is left but the helper, which ends

@@ -17,6 +17,8 @@ use crate::plan::{
     Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,
 };
 use crate::steps::Faults;
+#[cfg(target_os = "linux")]
+use crate::steps::reach::{Access, Hidden, Link, Place, Reach};
 
 /// Longest message in bytes: twice what Linux accepts for arguments and environment under the usual
 /// stack limit, so that it is the kernel who refuses, with its own word for it.
@@ -26,13 +28,21 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// What the caller tells the helper: `Prepare` first and once, then, at once or much later, `Start`
-/// once.
+/// What the caller tells the helper: `Expect` first, if it starts one ahead; then `Prepare`, then
+/// `Start`, each once, and maybe much later than the one before.
 pub(crate) enum Command {
+    Expect(Expectation),
     Prepare(Preparation),
     Start(Request),
     Signal(i32),
     Cancel,
+}
+
+/// What jails have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Expectation {
+    pub(crate) network: Network,
+    pub(crate) faults: Faults,
 }
 
 /// What can be done before there is a plan, and holds no secret.
@@ -111,11 +121,18 @@ pub(crate) struct View {
     pub(crate) loader: Option<PathBuf>,
     /// Nobody else can read what the programs that it loads have in memory.
     pub(crate) hidden: bool,
+    /// What stands in the view.
+    pub(crate) places: Vec<Place>,
 }
 
 /// What the helper tells the first process of a process namespace.
 #[cfg(target_os = "linux")]
 pub(crate) enum Order {
+    /// A place's mounts come along: one such order for each place beyond the system's own, if it is
+    /// the helper who can reach them.
+    Tree,
+    /// Finish the view.
+    Finish(Reach),
     /// Pass this signal on to the main process's group.
     Signal(i32),
     /// Cover this file with an unreadable copy, if it is the one that is expected.
@@ -293,6 +310,7 @@ structs! {
     FileId { dev, ino }
     Variable { name, value }
     Limits { timeout, grace, processes, open_files, file_size_bytes }
+    Expectation { network, faults }
     Preparation { confinement, directory, bases, faults }
     Request { plan, stdin }
     Facts { process_limit, landlock, system_calls, hidden, loader, sandbox }
@@ -330,7 +348,7 @@ macro_rules! enums {
 }
 
 enums! {
-    Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, }
+    Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, 5 => Expect(expectation), }
     Birth { 1 => Ready(facts), 2 => Failed(error), }
     Event {
         1 => Started { leader, enforcement },
@@ -360,12 +378,17 @@ enums! {
 
 #[cfg(target_os = "linux")]
 structs! {
-    View { loader, hidden }
+    View { loader, hidden, places }
+    Reach { places, links, hidden }
+    Place { path, access, directory, named }
+    Link { path, target }
+    Hidden { path, directory }
 }
 
 #[cfg(target_os = "linux")]
 enums! {
-    Order { 1 => Signal(number), 2 => Cover { path, expect }, }
+    Order { 1 => Signal(number), 2 => Cover { path, expect }, 3 => Tree, 4 => Finish(reach), }
+    Access { 1 => Read, 2 => Write, }
     Word {
         1 => Covered(copy),
         2 => NotCovered(error),

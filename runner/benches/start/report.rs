@@ -90,7 +90,7 @@ fn targets(ways: &[Way], results: &Results) {
         let (name, network) = name(way);
         let max = match way {
             Way::Bare | Way::Bubblewrap(_) => continue,
-            Way::Cold(_) => COLD_MAX,
+            Way::First(_) | Way::Cold(_) => COLD_MAX,
             Way::Warm(_) => WARM_MAX,
         };
         for (heap, series) in results {
@@ -152,7 +152,7 @@ impl Medians<'_> {
 
     /// What bubblewrap takes with the same network, if it is there to be compared with.
     fn bubblewrap(&self, way: Way) -> Option<Duration> {
-        let (Way::Cold(network) | Way::Warm(network)) = way else {
+        let (Way::First(network) | Way::Cold(network) | Way::Warm(network)) = way else {
             return None;
         };
         let theirs = Way::Bubblewrap(network);
@@ -165,6 +165,7 @@ fn name(way: Way) -> (&'static str, &'static str) {
     match way {
         Way::Bare => ("bare", "–"),
         Way::Bubblewrap(with) => ("bubblewrap", network(with)),
+        Way::First(with) => ("first", network(with)),
         Way::Cold(with) => ("cold", network(with)),
         Way::Warm(with) => ("warm", network(with)),
     }

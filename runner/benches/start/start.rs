@@ -22,9 +22,11 @@ pub(crate) enum Way {
     Bare,
     /// By bubblewrap, in the same namespaces.
     Bubblewrap(Network),
-    /// In the jail, everything from the beginning.
+    /// In the jail, with no process of ours there.
+    First(Network),
+    /// In the jail, by a helper that was started ahead and does not know this jail.
     Cold(Network),
-    /// In the jail, by a helper that was started ahead.
+    /// In the jail, by a helper that was started ahead and has put it on.
     Warm(Network),
 }
 
@@ -39,7 +41,9 @@ pub(crate) struct Starter {
     program: PathBuf,
     bubblewrap: Option<PathBuf>,
     helper: Helper,
-    /// Never has a warm helper.
+    /// Never starts anything ahead.
+    first: Runner,
+    /// Is ready for a jail that is never asked for.
     cold: Runner,
     warm: Runner,
 }
@@ -50,6 +54,7 @@ impl Starter {
         Ok(Starter {
             program: first_of(&["/bin/true", "/usr/bin/true"]).ok_or("there is no `true` here")?,
             bubblewrap: first_of(&["/usr/bin/bwrap", "/usr/local/bin/bwrap"]),
+            first: Runner::at(helper.path.clone()),
             cold: Runner::at(helper.path.clone()),
             warm: Runner::at(helper.path.clone()),
             helper,
@@ -58,7 +63,7 @@ impl Starter {
 
     /// In the order in which they are tried.
     pub(crate) fn ways(&self) -> Vec<Way> {
-        let jailed = [Way::Bubblewrap, Way::Cold, Way::Warm]
+        let jailed = [Way::Bubblewrap, Way::First, Way::Cold, Way::Warm]
             .into_iter()
             .flat_map(|way| [Network::Allow, Network::None].map(way));
         let usable = |way: &Way| self.bubblewrap.is_some() || !matches!(way, Way::Bubblewrap(_));
@@ -71,11 +76,12 @@ impl Starter {
 
     /// Starts a helper ahead where this is the way; how long that took is the caller's cost, too.
     pub(crate) fn prepare(&self, way: Way) -> Result<Option<Duration>> {
-        let Way::Warm(network) = way else {
-            return Ok(None);
-        };
         let start = Instant::now();
-        self.warm.warm_up(&confinement(network))?;
+        match way {
+            Way::Bare | Way::Bubblewrap(_) | Way::First(_) => return Ok(None),
+            Way::Cold(_) => self.cold.warm_up(&another())?,
+            Way::Warm(network) => self.warm.warm_up(&confinement(network))?,
+        }
         Ok(Some(start.elapsed()))
     }
 
@@ -86,6 +92,7 @@ impl Starter {
                 let bubblewrap = self.bubblewrap.as_deref().ok_or("there is no bubblewrap")?;
                 spawn(bubblewrapped(bubblewrap, network).arg(&self.program))
             }
+            Way::First(network) => self.run(&self.first, network),
             Way::Cold(network) => self.run(&self.cold, network),
             Way::Warm(network) => self.run(&self.warm, network),
         }
@@ -135,7 +142,7 @@ impl Starter {
             None => "Bubblewrap is not installed, so nothing is compared with it.\n".to_owned(),
         };
         for network in [Network::Allow, Network::None] {
-            let report = execute(&self.cold, self.plan(network))?;
+            let report = execute(&self.first, self.plan(network))?;
             let missing: Vec<_> = report.enforcement.missing().collect();
             let missing = missing.iter().map(|layer| layer.name.as_str());
             let names = missing.collect::<Vec<_>>().join(", ");
@@ -201,6 +208,14 @@ fn first_of(paths: &[&str]) -> Option<PathBuf> {
 fn confinement(network: Network) -> Confinement {
     Confinement::Jail(Jail {
         network,
+        ..Jail::default()
+    })
+}
+
+/// A jail that is not that of any start.
+fn another() -> Confinement {
+    Confinement::Jail(Jail {
+        readable: vec!["/proc/version".into()],
         ..Jail::default()
     })
 }

@@ -103,43 +103,56 @@ impl Protection {
         if found.len() > COPY_MAX {
             return Ok(None);
         }
-        self.cover_with(&mut file, path, space).map_err(cause)?;
+        let copied = self.copy(&mut file, &space.join(".copy"));
+        copied.and_then(|copy| copy.cover(path)).map_err(cause)?;
         let copy = fs::metadata(path).map_err(cause)?;
         Ok(Some(FileId::from(&copy)))
     }
 
-    /// Covers `target` with an unreadable copy of `file`, made in the directory `space`.
-    pub(crate) fn cover_with(
-        &self,
-        file: &mut File,
-        target: &Path,
-        space: &Path,
-    ) -> io::Result<()> {
+    /// An unreadable copy of `file`, made at `path` in the run's own space.
+    pub(crate) fn copy(&self, file: &mut File, path: &Path) -> io::Result<Copy> {
         file.seek(SeekFrom::Start(0))?;
         let map = self.strangers.as_ref().map(AsFd::as_fd);
-        cover(file, target, space, Mode::from_raw_mode(0o111), map)
+        Copy::make(file, path, Mode::from_raw_mode(0o111), map)
     }
 }
 
-/// Covers `target` with a copy of `file` in the directory `space`. Its name there is gone
-/// afterwards: only the cover is left, which cannot be changed.
-pub(crate) fn cover(
-    file: &mut impl Read,
-    target: &Path,
-    space: &Path,
-    mode: Mode,
-    map: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
-    let path = space.join(".copy");
-    let mut copy = File::create_new(&path)?;
-    let covered = io::copy(file, &mut copy).and_then(|_| {
+/// A copy of a file, to be mounted over another one.
+pub(crate) struct Copy {
+    /// Where it stands until then: what has no name is not mounted.
+    path: PathBuf,
+    tree: OwnedFd,
+}
+
+impl Copy {
+    pub(crate) fn make(
+        file: &mut impl Read,
+        path: &Path,
+        mode: Mode,
+        map: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Self> {
+        let mut copy = File::create_new(path)?;
+        io::copy(file, &mut copy)?;
         fchmod(&copy, mode)?;
         // One that is open for writing cannot be executed.
         drop(copy);
-        view::attach(&path, target, map)
-    });
-    fs::remove_file(path)?;
-    covered
+        match view::detached(path, map) {
+            Ok(tree) => Ok(Copy {
+                path: path.to_owned(),
+                tree,
+            }),
+            Err(error) => {
+                fs::remove_file(path)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Its own name is gone afterwards: only the cover is left, which cannot be changed.
+    pub(crate) fn cover(self, target: &Path) -> io::Result<()> {
+        view::move_to(self.tree.as_fd(), target)?;
+        fs::remove_file(self.path)
+    }
 }
 
 /// What the kernel would make of a file: `#!`, or the ELF header's list of segments (elf(5)).

@@ -20,7 +20,7 @@ pub(crate) const INSIDE: Numbers = Numbers {
 };
 
 /// A user and group of one run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Identity {
     pub(crate) uid: Uid,
     pub(crate) gid: Gid,

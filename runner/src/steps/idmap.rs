@@ -10,8 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::CWD;
+
 use super::identity::Identity;
-use super::namespaces;
+use super::namespaces::Holder;
 use super::view;
 use crate::sys;
 
@@ -31,7 +33,7 @@ impl Mapper {
 
     /// A copy of all that is mounted at a path, in which the directory's owner is the run's user.
     pub(crate) fn clone_tree(&mut self, path: &Path) -> io::Result<OwnedFd> {
-        let tree = view::clone_tree(path)?;
+        let tree = view::clone_tree(CWD, path)?;
         let owner = fs::metadata(path)?;
         let owner = (owner.uid(), owner.gid());
         let namespace = match self.made.entry(owner) {
@@ -47,7 +49,7 @@ fn namespace((user, group): (u32, u32), identity: Identity) -> io::Result<OwnedF
     let unknown = || io::Error::from(io::ErrorKind::Unsupported);
     let users = lines(user, identity.uid.as_raw()).ok_or_else(unknown)?;
     let groups = lines(group, identity.gid.as_raw()).ok_or_else(unknown)?;
-    namespaces::made_by_child(|process| {
+    Holder::start()?.describe(|process| {
         fs::write(process.join("uid_map"), users)?;
         fs::write(process.join("gid_map"), groups)
     })

@@ -9,16 +9,16 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 
-use super::reach::{Access, DEVICES, READABLE_LOADER, Reach};
+use super::reach::{Access, DEVICES, Place, READABLE_LOADER};
 use crate::plan::Network;
 
 /// The newest version whose rights we have looked at.
 const NEWEST: ABI = ABI::V9;
 
-/// The rules for what stands in `reach`, for the run's own directories, and for a few device nodes.
+/// The rules for these places, for the run's own directories, and for a few device nodes.
 /// Rights that nobody names are denied.
 pub(crate) fn rules(
-    reach: &Reach,
+    places: &[Place],
     own: &[&Path],
     network: Network,
 ) -> Result<RulesetCreated, RulesetError> {
@@ -34,10 +34,7 @@ pub(crate) fn rules(
         ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST))?;
     }
     let with = |access: Access| {
-        let places = reach
-            .places
-            .iter()
-            .filter(move |place| place.access == access);
+        let places = places.iter().filter(move |place| place.access == access);
         places.map(|place| place.path.as_path())
     };
     let mut rules = ruleset.create()?;

@@ -51,9 +51,9 @@ pub(crate) struct Setting {
     pub(crate) confinement: Confinement,
     /// The run's own directory as the program sees it.
     pub(crate) own: Option<PathBuf>,
-    /// What it can reach; none without a jail.
+    /// What it can reach, if nobody builds a view of that.
     #[cfg(target_os = "linux")]
-    pub(crate) reach: Option<reach::Reach>,
+    pub(crate) reach: reach::Reach,
     /// Whom to become, if that has not happened yet.
     #[cfg(target_os = "linux")]
     pub(crate) identity: Option<identity::Identity>,
@@ -166,7 +166,7 @@ fn confine_and_execute(
 /// Steps 7 to 9; says which of them this machine has.
 #[cfg(target_os = "linux")]
 fn confine(setting: &Setting) -> Result<Facts, StartError> {
-    let (Confinement::Jail(jail), Some(reach)) = (&setting.confinement, &setting.reach) else {
+    let Confinement::Jail(jail) = &setting.confinement else {
         return Ok(Facts::default());
     };
     let mut facts = Facts {
@@ -179,16 +179,21 @@ fn confine(setting: &Setting) -> Result<Facts, StartError> {
         applied.map_err(|_| StartError::os(Stage::SystemCalls, io::Error::last_os_error()))?;
         facts.system_calls = true;
     }
-    let mut own: Vec<&Path> = setting.own.iter().map(PathBuf::as_path).collect();
-    if let Some(view) = &setting.view {
-        let View { loader, hidden } = view.await_it();
-        facts.loader = loader;
-        facts.hidden = hidden;
-        own = reach::OWN.iter().map(Path::new).collect();
-    }
+    let (places, own) = match &setting.view {
+        Some(gate) => {
+            let view = gate.await_it();
+            facts.loader = view.loader;
+            facts.hidden = view.hidden;
+            (view.places, reach::OWN.map(Path::new).to_vec())
+        }
+        None => {
+            let own = setting.own.iter().map(PathBuf::as_path);
+            (setting.reach.places.clone(), own.collect())
+        }
+    };
     let version = sys::landlock_version();
     if version > 0 && !setting.faults.has("landlock") {
-        let rules = landlock::rules(reach, &own, jail.network);
+        let rules = landlock::rules(&places, &own, jail.network);
         let applied = rules.and_then(|rules| rules.restrict_self());
         applied.map_err(|_| StartError::os(Stage::Landlock, io::Error::last_os_error()))?;
         facts.landlock = version;

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Signal, WaitOptions, getgid, getuid, kill_process, set_dumpable_behavior,
-    setsid, waitpid,
+    DumpableBehavior, Pid, Signal, WaitOptions, getgid, getuid, kill_process,
+    set_dumpable_behavior, setsid, waitpid,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};
 
+use super::NOT_STARTED;
 use super::identity::{self, Identity};
+use crate::control::Control;
 use crate::outcome::{Stage, StartError};
 use crate::plan::Network;
 use crate::sys::{self, Above2};
@@ -47,13 +49,17 @@ impl Numbers {
     }
 }
 
-/// A user namespace in which one user is known, the run's. `caller` is who the helper was.
-pub(crate) fn users(identity: Option<Identity>, caller: Numbers) -> io::Result<OwnedFd> {
+/// Makes one user known in a user namespace, the run's. `caller` is who the helper was.
+pub(crate) fn users(
+    holder: &Holder,
+    identity: Option<Identity>,
+    caller: Numbers,
+) -> io::Result<OwnedFd> {
     let (inside, outside) = match identity {
         Some(identity) => (identity::INSIDE, identity.numbers()),
         None => (caller, caller),
     };
-    made_by_child(|process| map(process, inside, outside))
+    holder.describe(|process| map(process, inside, outside))
 }
 
 /// Goes into it, with all capabilities there and no way back.
@@ -84,41 +90,73 @@ fn map(process: &Path, inside: Numbers, outside: Numbers) -> io::Result<()> {
     write("gid_map", inside.group, outside.group)
 }
 
-/// A user namespace that knows neither the user nor the group of this process by its number: a
-/// mount that is mapped by it has files of nobody's.
-pub(crate) fn strangers() -> io::Result<OwnedFd> {
-    let own = Numbers::current();
-    let other = Numbers {
-        user: own.user + 1,
-        group: own.group + 1,
-    };
-    made_by_child(|process| map(process, other, own))
+/// Where a user namespace arrives that knows neither the user nor the group of this process by its
+/// number: a mount that is mapped by it has files of nobody's.
+pub(crate) struct Strangers(pub(crate) UnixStream);
+
+impl Strangers {
+    /// Makes it and sends it to the other end of the socket.
+    pub(crate) fn make(to: UnixStream) -> io::Result<()> {
+        let own = Numbers::current();
+        let other = Numbers {
+            user: own.user + 1,
+            group: own.group + 1,
+        };
+        let namespace = Holder::start()?.describe(|process| map(process, other, own))?;
+        let mut to = Control::new(to);
+        to.queue(&true).map_err(|_| io::ErrorKind::InvalidInput)?;
+        to.flush(&mut Some(namespace.as_fd()))
+    }
+
+    /// Whoever would say why is gone if it never comes.
+    pub(crate) fn await_them(self) -> OwnedFd {
+        match Control::new(self.0).fill() {
+            Ok(Some(namespace)) => namespace,
+            _ => sys::exit_now(NOT_STARTED),
+        }
+    }
 }
 
-/// The user namespace of a process that does nothing but to be in it, and ends at once. `describe`
-/// gives it its maps.
+/// A process that does nothing but to be in a user namespace of its own.
 ///
 /// The files in /proc of a process that others may not look into belong to root, so it lets others
 /// look into it, and has nothing worth a look: no secret has been read yet, its descriptors are
 /// closed, and it stands in the caller's own namespaces of mounts and processes, none of a run's.
-pub(crate) fn made_by_child(describe: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<OwnedFd> {
-    let (mut ours, mut theirs) = UnixStream::pair()?;
-    let child = match sys::clone(libc::CLONE_NEWUSER)? {
-        Some(child) => child,
-        None => {
-            drop(ours);
-            wait_in_the_open(&mut theirs)
+pub(crate) struct Holder {
+    process: Pid,
+    socket: UnixStream,
+}
+
+impl Holder {
+    /// On its way: there may be something else to do meanwhile.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (socket, mut theirs) = UnixStream::pair()?;
+        match sys::clone(libc::CLONE_NEWUSER)? {
+            Some(process) => Ok(Holder { process, socket }),
+            None => {
+                drop(socket);
+                wait_in_the_open(&mut theirs)
+            }
         }
-    };
-    drop(theirs);
-    let process = PathBuf::from(format!("/proc/{child}"));
-    let namespace = ours
-        .read_exact(&mut [0])
-        .and_then(|()| describe(&process))
-        .and_then(|()| File::open(process.join("ns/user")));
-    let _ = kill_process(child, Signal::KILL);
-    waitpid(Some(child), WaitOptions::empty())?;
-    Ok(namespace?.into())
+    }
+
+    /// The namespace, once `describe` has given it its maps by the process's directory in /proc.
+    pub(crate) fn describe(
+        &self,
+        describe: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<OwnedFd> {
+        let process = PathBuf::from(format!("/proc/{}", self.process));
+        (&self.socket).read_exact(&mut [0])?;
+        describe(&process)?;
+        Ok(File::open(process.join("ns/user"))?.into())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = kill_process(self.process, Signal::KILL);
+        let _ = waitpid(Some(self.process), WaitOptions::empty());
+    }
 }
 
 /// Until the other end is closed, or the parent kills.

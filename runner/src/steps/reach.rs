@@ -74,77 +74,123 @@ pub(crate) struct Link {
     pub(crate) target: PathBuf,
 }
 
-#[derive(Debug, Default)]
+/// What is covered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    /// Canonical.
+    pub(crate) path: PathBuf,
+    pub(crate) directory: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Parents before what lies below them.
     pub(crate) places: Vec<Place>,
     pub(crate) links: Vec<Link>,
-    /// What is covered within the places, and whether it is a directory.
-    pub(crate) hidden: Vec<(PathBuf, bool)>,
+    /// Within the places, or around some of the system's own.
+    pub(crate) hidden: Vec<Hidden>,
 }
 
 impl Reach {
     /// As the file system is now. What does not exist is left out.
     pub(crate) fn of(jail: &Jail) -> Self {
-        let hidden: Vec<PathBuf> = jail.hidden.iter().filter_map(canonical).collect();
+        Reach::system().with(jail)
+    }
+
+    /// What every jail has.
+    pub(crate) fn system() -> Self {
         let mut reach = Reach::default();
+        for path in SYSTEM {
+            reach.add(Path::new(path), Access::Read, false, &[]);
+        }
+        reach.settle();
+        reach
+    }
+
+    /// With what this jail has beyond that, and without what it hides.
+    pub(crate) fn with(&self, jail: &Jail) -> Self {
+        let hidden: Vec<PathBuf> = jail.hidden.iter().filter_map(canonical).collect();
+        let mut reach = Reach {
+            links: self.links.clone(),
+            ..Reach::default()
+        };
         for path in &jail.writable {
             reach.add(path, Access::Write, true, &hidden);
         }
-        for path in SYSTEM {
-            reach.add(Path::new(path), Access::Read, false, &hidden);
+        for place in &self.places {
+            reach.put(place.clone(), &hidden);
         }
         for path in &jail.readable {
             reach.add(path, Access::Read, true, &hidden);
         }
-        reach.places.sort_by(|a, b| a.path.cmp(&b.path));
-        let within = |path: &PathBuf| {
-            reach
-                .places
-                .iter()
-                .any(|place| path.starts_with(&place.path))
+        reach.settle();
+        let hides = |path: &PathBuf| {
+            let within = |place: &Place| path.starts_with(&place.path);
+            let around = |place: &Place| place.path.starts_with(path);
+            reach.places.iter().any(within) || self.places.iter().any(around)
         };
-        let hidden = hidden.into_iter().filter(within);
-        reach.hidden = hidden.map(|path| (path.clone(), path.is_dir())).collect();
-        let places = &reach.places;
-        reach.links.retain(|link| {
-            !places
-                .iter()
-                .any(|place| link.path.starts_with(&place.path))
+        let hidden = hidden.into_iter().filter(hides);
+        let hidden = hidden.map(|path| Hidden {
+            directory: path.is_dir(),
+            path,
         });
+        reach.hidden = hidden.collect();
         reach
+    }
+
+    /// The places that are not in `other` as well.
+    pub(crate) fn beyond(&self, other: &Self) -> impl Iterator<Item = &Place> {
+        let places = self.places.iter();
+        places.filter(|place| !other.places.contains(place))
     }
 
     fn add(&mut self, path: &Path, access: Access, named: bool, hidden: &[PathBuf]) {
         let Some(canonical) = canonical(path) else {
             return;
         };
-        if hidden.iter().any(|hidden| canonical.starts_with(hidden)) || canonical.parent().is_none()
-        {
-            return;
-        }
-        if canonical != path {
-            self.links.push(Link {
-                path: path.to_owned(),
-                target: canonical.clone(),
-            });
-        }
-        // Writing includes reading, and the first word for a place counts.
-        let covered = |place: &Place| match (place.access, access) {
-            (Access::Read, Access::Write) => false,
-            _ => canonical.starts_with(&place.path),
-        };
-        if self.places.iter().any(covered) {
-            return;
-        }
-        self.places
-            .retain(|place| place.access != access || !place.path.starts_with(&canonical));
-        self.places.push(Place {
+        let target = canonical.clone();
+        let place = Place {
             directory: canonical.is_dir(),
             path: canonical,
             access,
             named,
-        });
+        };
+        if self.put(place, hidden) && target != path {
+            self.links.push(Link {
+                path: path.to_owned(),
+                target,
+            });
+        }
+    }
+
+    /// False if it is not to be reached.
+    fn put(&mut self, place: Place, hidden: &[PathBuf]) -> bool {
+        let path = &place.path;
+        if hidden.iter().any(|hidden| path.starts_with(hidden)) || path.parent().is_none() {
+            return false;
+        }
+        // Writing includes reading, and the first word for a place counts.
+        let covered = |other: &Place| match (other.access, place.access) {
+            (Access::Read, Access::Write) => false,
+            _ => path.starts_with(&other.path),
+        };
+        if !self.places.iter().any(covered) {
+            self.places
+                .retain(|other| other.access != place.access || !other.path.starts_with(path));
+            self.places.push(place);
+        }
+        true
+    }
+
+    fn settle(&mut self) {
+        self.places.sort_by(|a, b| a.path.cmp(&b.path));
+        let places = &self.places;
+        let within = |link: &Link| {
+            places
+                .iter()
+                .any(|place| link.path.starts_with(&place.path))
+        };
+        self.links.retain(|link| !within(link));
     }
 }
 
@@ -224,10 +270,51 @@ mod tests {
         let [project, vault] = ["project", "project/vault"].map(|name| top.join(name));
         let inside = reach(&[&vault], &[&project], &[&vault]);
         assert_eq!(below(&inside, &top), [("project".into(), Access::Write)]);
-        assert_eq!(inside.hidden, [(vault.clone(), true)]);
+        let directory = true;
+        let path = vault.clone();
+        assert_eq!(inside.hidden, [Hidden { path, directory }]);
         let around = reach(&[], &[&vault], &[&project]);
         assert_eq!(below(&around, &top), []);
         assert_eq!(around.hidden, []);
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn what_hides_a_place_of_the_systems_own_is_covered() {
+        let found = reach(&[], &[], &[Path::new("/usr/lib"), Path::new("/etc")]);
+        let paths: Vec<&Path> = found.hidden.iter().map(|one| one.path.as_path()).collect();
+        assert_eq!(paths, [Path::new("/usr/lib"), Path::new("/etc")]);
+        assert!(
+            found
+                .places
+                .iter()
+                .all(|place| !place.path.starts_with("/etc"))
+        );
+        assert!(
+            found
+                .places
+                .iter()
+                .any(|place| place.path == Path::new("/usr"))
+        );
+    }
+
+    #[test]
+    fn what_a_jail_has_beyond_another_is_what_it_names() {
+        let top = tree();
+        let tools = top.join("tools");
+        let beyond = |readable: &[&Path], writable: &[&Path]| {
+            let system = Reach::system();
+            let found = reach(readable, writable, &[]);
+            let beyond = found.beyond(&system);
+            beyond
+                .map(|place| (place.path.clone(), place.access))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(beyond(&[], &[]), []);
+        assert_eq!(beyond(&[Path::new("/usr/bin")], &[]), []);
+        assert_eq!(beyond(&[&tools], &[]), [(tools, Access::Read)]);
+        let etc = Path::new("/etc");
+        assert_eq!(beyond(&[], &[etc]), [(etc.to_owned(), Access::Write)]);
         fs::remove_dir_all(top).unwrap();
     }
 

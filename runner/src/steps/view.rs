@@ -6,6 +6,7 @@
 //! attached.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,15 +14,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, chmod};
+use rustix::fs::{CWD, Mode, OFlags, chmod, open};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
-use super::exec_only::{self, Protection};
-use super::reach::{Access, DEVICES, OWN, Place, READABLE_LOADER, Reach};
+use super::exec_only::{self, Copy, Protection};
+use super::namespaces::Strangers;
+use super::reach::{Access, DEVICES, Hidden, OWN, Place, READABLE_LOADER, Reach};
 use crate::outcome::{Cause, Stage, StartError};
 use crate::sys::{self, MountAttributes};
 
@@ -55,14 +57,13 @@ const DEVICE: MountAttributes = MountAttributes {
     devices: true,
 };
 
-/// A copy of a place's mounts, if it was made ahead by a helper that could reach more.
-pub(crate) type Tree = Option<OwnedFd>;
-
 /// A file system of the run's own, in memory, which nobody else sees: it goes with the last process
 /// of the run.
 struct Space {
-    /// Becomes the root.
+    /// Is mounted at `view`, with all points in it.
     root: PathBuf,
+    /// Becomes the root.
+    view: PathBuf,
     /// The run's own directory.
     own: PathBuf,
     /// What covers hidden directories, and files.
@@ -76,55 +77,194 @@ pub(crate) fn own() -> PathBuf {
     PathBuf::from(OWN[0])
 }
 
-/// Builds the view and makes it the root. `trees` belong to the places of the same index. With a map
-/// to `strangers` programs are made unreadable; the answer is with what.
-pub(crate) fn build(
-    reach: &Reach,
-    trees: Vec<Tree>,
-    strangers: Option<OwnedFd>,
-) -> Result<Option<Protection>, StartError> {
+/// A view with the system in it, and nothing yet that only one jail has. It is not the root yet.
+pub(crate) struct Unfinished {
+    system: Reach,
+    space: Space,
+    made: Made,
+    devices: Vec<OwnedFd>,
+    covers: Option<Covers>,
+    /// What stood where the space is mounted now, and its path.
+    under: (OwnedFd, PathBuf),
+}
+
+/// Begins a view. `trees` are copies of the places' mounts, if they were
+/// made by a helper that can reach more. With a map to strangers programs
+/// are made unreadable.
+pub(crate) fn begin(
+    system: Reach,
+    trees: Vec<OwnedFd>,
+    strangers: Option<Strangers>,
+) -> Result<Unfinished, StartError> {
     let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", private).map_err(|error| failed("/", error))?;
-    // All is copied before the space covers some of it.
-    let trees = copies(reach, trees)?;
-    let loader = exec_only::system_loader().zip(strangers);
-    let hidden = loader.map(|(path, strangers)| Loader::find(path, strangers));
-    let hidden = hidden.transpose();
-    let hidden = hidden.map_err(|error| failed("the dynamic loader", error))?;
     let devices = DEVICES
         .iter()
         .map(|path| copy_tree(Path::new(path), DEVICE).map_err(|error| failed(path, error)));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
+    let loader = strangers.as_ref().and_then(|_| exec_only::system_loader());
+    let loader = loader.map(Loader::find).transpose();
+    let loader = loader.map_err(|error| failed("the dynamic loader", error))?;
+    let unfinished = |error: io::Error| failed("a space of its own", error);
+    let under = under().map_err(unfinished)?;
 
-    let space = Space::make().map_err(|error| failed("a space of its own", error))?;
-    let unfinished = |error| failed("a space of its own", error);
-    space.make_points(reach).map_err(unfinished)?;
+    let space = Space::make().map_err(unfinished)?;
+    let mut view = Unfinished {
+        made: [&space.top, &space.root, &space.own]
+            .map(PathBuf::clone)
+            .into(),
+        system: Reach::default(),
+        space,
+        devices,
+        covers: None,
+        under,
+    };
+    view.make_points().map_err(unfinished)?;
+    view.add_points(&system).map_err(unfinished)?;
     // The new root first: all else is attached to it.
-    space.attach(&space.root, Path::new("/"), READ)?;
+    let root = view.space.root.clone();
+    view.space.attach(&root, Path::new("/"), READ)?;
     // Then the run's own directory, in which some of the places may lie.
     for path in OWN {
-        space.attach(&space.own, Path::new(path), WRITE)?;
+        view.space.attach(&view.space.own, Path::new(path), WRITE)?;
     }
-    let places = reach.places.iter().map(|place| place.path.as_path());
-    for (path, tree) in places
-        .zip(trees)
-        .chain(DEVICES.map(Path::new).into_iter().zip(devices))
-    {
-        move_to(tree.as_fd(), &space.inside(path)).map_err(|error| failed(path, error))?;
-    }
-    for (path, directory) in &reach.hidden {
-        let cover = if *directory {
-            &space.empty
-        } else {
-            &space.nothing
+    view.add(system.places.iter(), trees)?;
+    view.system = system;
+    let covers = loader.zip(strangers);
+    let covers = covers.map(|(loader, strangers)| loader.copy(&view.space, strangers.await_them()));
+    let covers = covers.transpose();
+    view.covers = covers.map_err(|error| failed("the dynamic loader", error))?;
+    Ok(view)
+}
+
+/// Where the space will be mounted.
+fn under() -> io::Result<(OwnedFd, PathBuf)> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok((open(BASE, flags, Mode::empty())?, fs::canonicalize(BASE)?))
+}
+
+impl Unfinished {
+    /// Adds what this jail has beyond the system, and makes the view the root. `trees`
+    /// are copies of the mounts beyond, as in [`begin`]. The answer is with what programs are made unreadable.
+    pub(crate) fn finish(
+        mut self,
+        reach: &Reach,
+        trees: Vec<OwnedFd>,
+    ) -> Result<Option<Protection>, StartError> {
+        let system = std::mem::take(&mut self.system);
+        let unfinished = |error: io::Error| failed("a space of its own", error);
+        let beyond = Reach {
+            places: reach.beyond(&system).cloned().collect(),
+            links: reach
+                .links
+                .iter()
+                .filter(|link| !system.links.contains(link))
+                .cloned()
+                .collect(),
+            hidden: Vec::new(),
         };
-        space.attach(cover, path, READ)?;
+        self.add_points(&beyond).map_err(unfinished)?;
+        self.add(beyond.places.iter(), trees)?;
+        for (path, device) in DEVICES.iter().zip(&self.devices) {
+            let target = self.space.inside(Path::new(path));
+            move_to(device.as_fd(), &target).map_err(|error| failed(path, error))?;
+        }
+        for Hidden { path, directory } in &reach.hidden {
+            let cover = if *directory {
+                &self.space.empty
+            } else {
+                &self.space.nothing
+            };
+            self.space.attach(cover, path, READ)?;
+        }
+        let view = &self.space.view;
+        mount_processes(view).map_err(|error| failed("/proc", error))?;
+        let protection = self.covers.map(|covers| covers.attach(&self.space));
+        let protection = protection.transpose();
+        let protection = protection.map_err(|error| failed("the dynamic loader", error))?;
+        enter(view).map_err(|error| failed("/", error))?;
+        Ok(protection)
     }
-    mount_processes(&space.root).map_err(|error| failed("/proc", error))?;
-    let protection = hidden.map(|loader| loader.hide(&space)).transpose();
-    let protection = protection.map_err(|error| failed("the dynamic loader", error))?;
-    enter(&space.root).map_err(|error| failed("/", error))?;
-    Ok(protection)
+
+    /// Puts places where their points are.
+    fn add<'a>(
+        &self,
+        places: impl Iterator<Item = &'a Place>,
+        trees: Vec<OwnedFd>,
+    ) -> Result<(), StartError> {
+        let mut trees = trees.into_iter();
+        for place in places {
+            let tree = match trees.next() {
+                None => self.copy(&place.path),
+                Some(tree) => Ok(tree),
+            };
+            let attributes = match place.access {
+                Access::Read => READ,
+                Access::Write => WRITE,
+            };
+            tree.and_then(|tree| {
+                sys::set_mount_attributes(tree.as_fd(), attributes)?;
+                move_to(tree.as_fd(), &self.space.inside(&place.path))
+            })
+            .map_err(|error| failed(&place.path, error))?;
+        }
+        Ok(())
+    }
+
+    /// A copy of the mounts at a path of the system's, also if the space covers it.
+    fn copy(&self, path: &Path) -> io::Result<OwnedFd> {
+        let (under, base) = &self.under;
+        match path.strip_prefix(base) {
+            Ok(below) => clone_tree(under.as_fd(), below),
+            Err(_) => clone_tree(CWD, path),
+        }
+    }
+
+    /// Directories, files and links for what every view has beside the system.
+    fn make_points(&mut self) -> io::Result<()> {
+        for path in OWN.into_iter().chain(["/proc"]) {
+            self.make_point(Path::new(path), true)?;
+        }
+        for path in DEVICES.into_iter().chain([READABLE_LOADER]) {
+            self.make_point(Path::new(path), false)?;
+        }
+        for (name, target) in [
+            ("fd", ""),
+            ("stdin", "/0"),
+            ("stdout", "/1"),
+            ("stderr", "/2"),
+        ] {
+            let path = self.space.root.join("dev").join(name);
+            symlink(format!("/proc/self/fd{target}"), path)?;
+        }
+        Ok(())
+    }
+
+    /// Directories, files and links where nothing of the system's own will be.
+    fn add_points(&mut self, reach: &Reach) -> io::Result<()> {
+        for link in &reach.links {
+            let path = self.space.point(&link.path);
+            make_parents(&path, &mut self.made)?;
+            symlink(&link.target, path)?;
+        }
+        for (index, place) in reach.places.iter().enumerate() {
+            // In a place that is already there, so is its point.
+            let mut others = self.system.places.iter().chain(&reach.places[..index]);
+            if !others.any(|other| place.path.starts_with(&other.path)) {
+                self.make_point(&place.path, place.directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_point(&mut self, path: &Path, directory: bool) -> io::Result<()> {
+        let point = self.space.point(path);
+        if directory {
+            return make_directory(&point, &mut self.made);
+        }
+        make_parents(&point, &mut self.made)?;
+        File::create(point).map(drop)
+    }
 }
 
 pub(crate) fn failed(path: impl AsRef<Path>, error: impl Into<io::Error>) -> StartError {
@@ -133,45 +273,31 @@ pub(crate) fn failed(path: impl AsRef<Path>, error: impl Into<io::Error>) -> Sta
     StartError::new(Stage::View, cause)
 }
 
-fn copies(reach: &Reach, trees: Vec<Tree>) -> Result<Vec<OwnedFd>, StartError> {
-    let copy = |(place, tree): (&Place, Tree)| {
-        let attributes = match place.access {
-            Access::Read => READ,
-            Access::Write => WRITE,
-        };
-        let tree = match tree {
-            None => copy_tree(&place.path, attributes),
-            Some(tree) => sys::set_mount_attributes(tree.as_fd(), attributes).map(|()| tree),
-        };
-        tree.map_err(|error| failed(&place.path, error))
-    };
-    reach.places.iter().zip(trees).map(copy).collect()
-}
-
-/// Puts a copy of the mount at `path` over `target`, unchangeable, its owners mapped.
-pub(crate) fn attach(path: &Path, target: &Path, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// A copy of the mount at `path`, unchangeable, its owners mapped.
+pub(crate) fn detached(path: &Path, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     let tree = copy_tree(path, READ)?;
     if let Some(map) = map {
         sys::map_mount(tree.as_fd(), map)?;
     }
-    move_to(tree.as_fd(), target)
+    Ok(tree)
 }
 
 /// A copy of all that is mounted at a path and below it.
-pub(crate) fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+pub(crate) fn clone_tree(from: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    Ok(open_tree(CWD, path, flags)?)
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.as_os_str().is_empty());
+    Ok(open_tree(from, path, flags)?)
 }
 
 fn copy_tree(path: &Path, attributes: MountAttributes) -> io::Result<OwnedFd> {
-    let tree = clone_tree(path)?;
+    let tree = clone_tree(CWD, path)?;
     sys::set_mount_attributes(tree.as_fd(), attributes)?;
     Ok(tree)
 }
 
-fn move_to(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+pub(crate) fn move_to(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(tree, "", CWD, target, flags)?)
 }
@@ -204,12 +330,13 @@ impl Space {
         let top = PathBuf::from(BASE);
         let space = Space {
             root: top.join("root"),
+            view: top.join("view"),
             own: top.join("own"),
             empty: top.join("empty"),
             nothing: top.join("nothing"),
             top,
         };
-        for path in [&space.root, &space.own, &space.empty] {
+        for path in [&space.root, &space.view, &space.own, &space.empty] {
             fs::create_dir(path)?;
         }
         File::create(&space.nothing)?;
@@ -218,7 +345,7 @@ impl Space {
     }
 
     fn inside(&self, path: &Path) -> PathBuf {
-        self.root.join(relative(path))
+        self.view.join(relative(path))
     }
 
     fn attach(
@@ -232,56 +359,13 @@ impl Space {
             .map_err(|error| failed(to, error))
     }
 
-    /// Directories, files and links where nothing of the system's own will be.
-    fn make_points(&self, reach: &Reach) -> io::Result<()> {
-        for link in &reach.links {
-            let path = self.point(&link.path);
-            make_parents(&path)?;
-            symlink(&link.target, path)?;
-        }
-        let mut seen: Vec<&Path> = Vec::new();
-        for place in &reach.places {
-            // In a place that is already there, so is its point.
-            if seen.iter().any(|seen| place.path.starts_with(seen)) {
-                continue;
-            }
-            seen.push(&place.path);
-            self.make_point(&place.path, place.directory)?;
-        }
-        for path in OWN.into_iter().chain(["/proc"]) {
-            self.make_point(Path::new(path), true)?;
-        }
-        for path in DEVICES.into_iter().chain([READABLE_LOADER]) {
-            self.make_point(Path::new(path), false)?;
-        }
-        for (name, target) in [
-            ("fd", ""),
-            ("stdin", "/0"),
-            ("stdout", "/1"),
-            ("stderr", "/2"),
-        ] {
-            let path = self.root.join("dev").join(name);
-            symlink(format!("/proc/self/fd{target}"), path)?;
-        }
-        Ok(())
-    }
-
     /// Where something has to be for a mount or a link to stand at this path.
     fn point(&self, path: &Path) -> PathBuf {
         let own = OWN.iter().find_map(|own| path.strip_prefix(own).ok());
         match own {
             Some(below) if !below.as_os_str().is_empty() => self.own.join(below),
-            _ => self.inside(path),
+            _ => self.root.join(relative(path)),
         }
-    }
-
-    fn make_point(&self, path: &Path, directory: bool) -> io::Result<()> {
-        let point = self.point(path);
-        if directory {
-            return fs::create_dir_all(point);
-        }
-        make_parents(&point)?;
-        File::create(point).map(drop)
     }
 }
 
@@ -290,13 +374,12 @@ struct Loader {
     path: PathBuf,
     file: File,
     tree: OwnedFd,
-    strangers: OwnedFd,
     /// Linker scripts that name it, as they are to be read.
     scripts: Vec<(PathBuf, String)>,
 }
 
 impl Loader {
-    fn find(path: PathBuf, strangers: OwnedFd) -> io::Result<Self> {
+    fn find(path: PathBuf) -> io::Result<Self> {
         let beside = path.parent().into_iter();
         let places = beside.chain(LINKER_SCRIPTS.map(Path::new));
         let scripts = places.filter_map(|place| redirected(&place.join("libc.so"), &path));
@@ -304,37 +387,75 @@ impl Loader {
             file: File::open(&path)?,
             tree: copy_tree(&path, READ)?,
             scripts: scripts.collect(),
-            strangers,
             path,
         })
     }
 
-    /// Puts an unreadable copy in the loader's place. Linkers, which read it because the C library's
-    /// linker script names it, are led to the readable one.
-    fn hide(mut self, space: &Space) -> io::Result<Protection> {
-        move_to(self.tree.as_fd(), &space.inside(Path::new(READABLE_LOADER)))?;
-        for (path, text) in self.scripts {
+    /// An unreadable copy of the loader. Linkers, which read it because the C library's linker script
+    /// names it, will be led to the readable one.
+    fn copy(mut self, space: &Space, strangers: OwnedFd) -> io::Result<Covers> {
+        let mut covers = Vec::new();
+        for (index, (path, text)) in self.scripts.into_iter().enumerate() {
             let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
-            let target = space.inside(&path);
-            exec_only::cover(&mut text.as_bytes(), &target, &space.top, mode, None)?;
+            let copy = space.top.join(format!(".script{index}"));
+            covers.push((path, Copy::make(&mut text.as_bytes(), &copy, mode, None)?));
         }
-        let target = space.inside(&self.path);
         let mut protection = Protection {
-            loader: self.path,
-            strangers: Some(self.strangers),
+            loader: self.path.clone(),
+            strangers: Some(strangers),
         };
-        let covered = protection.cover_with(&mut self.file, &target, &space.top);
+        let path = space.top.join(".loader");
+        let mut copy = protection.copy(&mut self.file, &path);
         // Before Linux 6.3 mounts in memory cannot be mapped.
-        if covered.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
+        if let Err(error) = &copy
+            && error.kind() == io::ErrorKind::InvalidInput
+        {
             protection.strangers = None;
-            protection.cover_with(&mut self.file, &target, &space.top)?;
+            copy = protection.copy(&mut self.file, &path);
         }
-        Ok(protection)
+        covers.push((self.path, copy?));
+        Ok(Covers {
+            covers,
+            readable: self.tree,
+            protection,
+        })
     }
 }
 
-fn make_parents(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
+/// What will stand over files of the system.
+struct Covers {
+    covers: Vec<(PathBuf, Copy)>,
+    /// The loader as it is.
+    readable: OwnedFd,
+    protection: Protection,
+}
+
+impl Covers {
+    fn attach(self, space: &Space) -> io::Result<Protection> {
+        let readable = space.inside(Path::new(READABLE_LOADER));
+        move_to(self.readable.as_fd(), &readable)?;
+        for (path, copy) in self.covers {
+            copy.cover(&space.inside(&path))?;
+        }
+        Ok(self.protection)
+    }
+}
+
+/// Directories that are there: one call for each is a third of what asking the file system takes.
+type Made = BTreeSet<PathBuf>;
+
+fn make_directory(path: &Path, made: &mut Made) -> io::Result<()> {
+    if made.contains(path) {
+        return Ok(());
+    }
+    make_parents(path, made)?;
+    made.insert(path.to_owned());
+    fs::create_dir(path)
+}
+
+fn make_parents(path: &Path, made: &mut Made) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |parent| make_directory(parent, made))
 }
 
 /// A linker script with the readable loader in place of the other, and where it stands; none if it

@@ -19,7 +19,7 @@ use crate::{outcome::StartError, plan::Plan, steps::identity::Identity};
 
 pub(crate) use children::Children;
 #[cfg(target_os = "linux")]
-pub(crate) use namespace::{First, Inhabitants, adopt};
+pub(crate) use namespace::{First, Inhabitants, adopt, await_reach};
 
 /// Longest wait for killed processes. One that hangs in the kernel may never end, the caller must
 /// not wait for it.

@@ -23,8 +23,10 @@ use super::{Ended, KILL_MAX};
 use crate::control::Control;
 use crate::outcome::{Cause, Stage, StartError};
 use crate::plan::Plan;
+use crate::steps::NOT_STARTED;
 use crate::steps::exec_only::{self, Protection};
 use crate::steps::identity::Identity;
+use crate::steps::reach::Reach;
 use crate::sys;
 use crate::wait::wait_for;
 use crate::wire::{Order, Status, Word};
@@ -83,6 +85,17 @@ impl Inhabitants {
             let process = sys::watch_exit(pid).ok()?;
             Some(Leader { pid, process })
         });
+    }
+
+    /// Lets the first process finish the view. `trees` are copies of mounts that it cannot reach.
+    pub(crate) fn finish(&mut self, reach: Reach, trees: Vec<OwnedFd>) -> io::Result<()> {
+        for tree in trees {
+            self.control
+                .queue(&Order::Tree)
+                .map_err(|_| io::ErrorKind::InvalidInput)?;
+            self.control.flush(&mut Some(tree.as_fd()))?;
+        }
+        self.control.send(&Order::Finish(reach))
     }
 
     pub(crate) fn hides_environment(&self, identity: Option<Identity>) -> Option<bool> {
@@ -200,6 +213,23 @@ impl Drop for Inhabitants {
     }
 }
 
+/// What [`Inhabitants::finish`] has sent. Who does not send it has no use for us.
+pub(crate) fn await_reach(helper: &mut Control<UnixStream>) -> (Reach, Vec<OwnedFd>) {
+    let mut trees = Vec::new();
+    loop {
+        match helper.next() {
+            Ok(Some(Order::Finish(reach))) => return (reach, trees),
+            // It has come with the message.
+            Ok(Some(Order::Tree)) => {}
+            Ok(None) if helper.is_open() => match helper.fill() {
+                Ok(tree) => trees.extend(tree),
+                Err(_) => sys::exit_now(NOT_STARTED),
+            },
+            _ => sys::exit_now(NOT_STARTED),
+        }
+    }
+}
+
 /// The first process.
 pub(crate) struct First {
     pub(crate) leader: Pid,
@@ -213,8 +243,7 @@ pub(crate) struct First {
 impl First {
     /// Its life: waits for everybody whose parent has ended, does what the helper orders, and ends
     /// when the main process ends, after everybody else, or when the helper is gone.
-    pub(crate) fn rule(self, helper: UnixStream) -> ! {
-        let mut helper = Control::new(helper);
+    pub(crate) fn rule(self, mut helper: Control<UnixStream>) -> ! {
         loop {
             let watched = [
                 Some((self.children.as_fd(), PollFlags::IN)),
@@ -261,6 +290,7 @@ impl First {
                     }
                 }
                 Ok(None) if understood => return,
+                // Nor is the view finished twice.
                 _ => sys::exit_now(1),
             }
         }
@@ -284,6 +314,8 @@ impl First {
             leaked,
             gone,
         });
+        // Taking the namespaces down keeps a processor busy, on which the caller may want to go on.
+        while gone && helper.is_open() && helper.fill().is_ok() {}
         sys::exit_now(0)
     }
 

@@ -12,7 +12,7 @@ use rustix::process::{Gid, Uid, geteuid};
 
 use crate::control::Control;
 use crate::layers::{self, User};
-use crate::outcome::{Stage, StartError};
+use crate::outcome::{Cause, Stage, StartError};
 use crate::plan::{Confinement, Jail};
 use crate::prepare::{
     Newborn, Prepared, await_readiness, close_output, in_this_namespace, make_directory,
@@ -57,13 +57,21 @@ pub(crate) fn prepare(
     let identity = expectation.identity();
     let in_namespaces = |identity| Ahead::begin(expectation.clone(), identity)?.finish(jail);
     let mut tried = in_namespaces(identity);
-    if tried.is_err() && identity.is_some() {
+    if identity.is_some() && tried.as_ref().is_err_and(is_refusal) {
         tried = in_namespaces(None);
     }
-    tried.or_else(|missing| {
-        let identity = identity.filter(|_| jail.writable.is_empty());
-        beside_others(preparation, jail, identity, &missing)
-    })
+    match tried {
+        Err(missing) if is_refusal(&missing) => {
+            let identity = identity.filter(|_| jail.writable.is_empty());
+            beside_others(preparation, jail, identity, &missing)
+        }
+        tried => tried,
+    }
+}
+
+/// Whether the machine has not got something. That a process was killed says nothing of the machine.
+fn is_refusal(error: &StartError) -> bool {
+    error.cause != Cause::Died
 }
 
 fn who(identity: Option<Identity>) -> User {

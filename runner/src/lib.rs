@@ -11,9 +11,10 @@
 //! [`Runner::run`] is the calling side: it starts the helper program, hands it the plan over a
 //! socket, and passes on the program's output. [`jail::main`] is the helper: small and
 //! single-threaded, it may fork whatever the size of the caller's memory, and when the caller dies
-//! the socket tells it to end the run. It prepares all that needs no plan before it reads one, so that
-//! it can be started ahead ([`Runner::warm_up`]). The first process of the namespaces builds the
-//! run's view of the file system, and ends everybody with itself. Without namespaces the program is
+//! the socket tells it to end the run. It learns of the run in three steps, and at each does all that
+//! is possible, so that it can be started ahead ([`Runner::warm_up`]): that there will be a jail, which
+//! one, and the plan. The first process of the namespaces builds the run's view of the file system,
+//! and ends everybody with itself. Without namespaces the program is
 //! the helper's own child. Nothing of a plan ever stands in an argument list or in the environment of
 //! any of these but the program.
 #![deny(unsafe_code)]

@@ -65,7 +65,11 @@ pub(crate) struct Prepared {
 /// Starts the new process with every layer that can be had, and without those that cannot.
 pub(crate) fn prepare(
     preparation: &Preparation,
-    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))] ahead: Option<Ahead>,
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "for Linux")
+    )]
+    ahead: Option<Ahead>,
 ) -> Result<Prepared, StartError> {
     #[cfg(target_os = "linux")]
     if let Confinement::Jail(jail) = &preparation.confinement {

@@ -21,7 +21,7 @@ use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::layers;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, FileId, Home, Limits, Plan, WorkingDirectory};
+use crate::plan::{Confinement, FileId, Home, Limits, Network, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
 use crate::wire::{Command, End, Event, Expectation, Preparation, Reason, Status};
@@ -59,8 +59,8 @@ pub struct Runner {
 #[derive(Default)]
 struct Waiting {
     ready: Option<Ready>,
-    /// One that knows nothing of its run yet.
-    spare: Option<Helper>,
+    /// One that knows nothing of its run yet but the network.
+    spare: Option<(Network, Helper)>,
 }
 
 /// A helper that waits, and what it has prepared for.
@@ -135,9 +135,9 @@ impl Runner {
 
     /// Starts a helper ahead and lets it shut itself in as far as that is possible without a plan,
     /// so that the next run with this confinement pays for little more than the execution; and
-    /// another one that waits for any run, so that one with another confinement does not pay for its
-    /// start. They wait without doing anything, are used for one run at most, and end with this
-    /// process. There is one of each at a time; nothing happens if they are there already.
+    /// another one for any jail with the same network, so that one that is not expected does not pay
+    /// for its start. They wait without doing anything, are used for one run at most, and end with
+    /// this process. There is one of each at a time; nothing happens if they are there already.
     ///
     /// # Errors
     ///
@@ -158,14 +158,21 @@ impl Runner {
             let cold = self.waiting().ready.replace(ready);
             drop(cold);
         }
-        let has_spare = self.waiting().spare.as_mut().is_some_and(Helper::is_alive);
-        if !has_spare && let Confinement::Jail(jail) = confinement {
+        let Confinement::Jail(jail) = confinement else {
+            return Ok(());
+        };
+        let has_spare = self
+            .waiting()
+            .spare
+            .as_mut()
+            .is_some_and(|(network, helper)| *network == jail.network && helper.is_alive());
+        if !has_spare {
             let expectation = Expectation {
                 network: jail.network,
                 faults: self.faults.clone(),
             };
             let spare = Helper::start(&self.helper, &Command::Expect(expectation))?;
-            let other = self.waiting().spare.replace(spare);
+            let other = self.waiting().spare.replace((jail.network, spare));
             drop(other);
         }
         Ok(())
@@ -227,8 +234,12 @@ impl Runner {
 
     /// One that begins to prepare: the spare one, or a new one.
     fn unprepared(&self, preparation: &Preparation) -> Result<Helper, StartError> {
-        let spare = self.waiting().spare.take();
-        if let Some(mut helper) = spare
+        let expects = |network| matches!(&preparation.confinement, Confinement::Jail(jail) if jail.network == network);
+        let spare = self
+            .waiting()
+            .spare
+            .take_if(|(network, _)| expects(*network));
+        if let Some((_, mut helper)) = spare
             && helper.is_alive()
         {
             helper.prepare(preparation)?;

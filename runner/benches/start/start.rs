@@ -43,7 +43,7 @@ pub(crate) struct Starter {
     helper: Helper,
     /// Never starts anything ahead.
     first: Runner,
-    /// Is ready for a jail that is never asked for.
+    /// Is ready for jails that are never asked for.
     cold: Runner,
     warm: Runner,
 }
@@ -79,7 +79,7 @@ impl Starter {
         let start = Instant::now();
         match way {
             Way::Bare | Way::Bubblewrap(_) | Way::First(_) => return Ok(None),
-            Way::Cold(_) => self.cold.warm_up(&another())?,
+            Way::Cold(network) => self.cold.warm_up(&another(network))?,
             Way::Warm(network) => self.warm.warm_up(&confinement(network))?,
         }
         Ok(Some(start.elapsed()))
@@ -213,8 +213,9 @@ fn confinement(network: Network) -> Confinement {
 }
 
 /// A jail that is not that of any start.
-fn another() -> Confinement {
+fn another(network: Network) -> Confinement {
     Confinement::Jail(Jail {
+        network,
         readable: vec!["/proc/version".into()],
         ..Jail::default()
     })

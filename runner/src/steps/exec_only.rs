@@ -18,7 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Mode, fchmod, fstat};
+use rustix::process::Uid;
 
 use super::view;
 use crate::outcome::Cause;
@@ -146,6 +147,11 @@ impl Copy {
                 Err(error)
             }
         }
+    }
+
+    /// As the mount shows it.
+    pub(crate) fn owner(&self) -> io::Result<Uid> {
+        Ok(Uid::from_raw(fstat(&self.tree)?.st_uid))
     }
 
     /// Its own name is gone afterwards: only the cover is left, which cannot be changed.

@@ -19,7 +19,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
     mount_change, move_mount, open_tree, unmount,
 };
-use rustix::process::{chdir, pivot_root};
+use rustix::process::{chdir, getuid, pivot_root};
 
 use super::exec_only::{self, Copy, Protection};
 use super::namespaces::Strangers;
@@ -42,6 +42,9 @@ const LINKER_SCRIPTS: [&str; 2] = ["/usr/lib64", "/usr/lib"];
 
 /// The largest file that is taken for a linker script, in bytes.
 const LINKER_SCRIPT_MAX: u64 = 4096;
+
+/// The number that unknown users are shown with (`/proc/sys/kernel/overflowuid`).
+const NOBODY: u32 = 65_534;
 
 /// Read-only, and nothing in it gives privileges or opens a device.
 const READ: MountAttributes = MountAttributes {
@@ -413,7 +416,14 @@ impl Loader {
             protection.strangers = None;
             copy = protection.copy(&mut self.file, &path);
         }
-        covers.push((self.path, copy?));
+        let copy = copy?;
+        let own = getuid();
+        let is_own = own.as_raw() != NOBODY && copy.owner()? == own;
+        if protection.strangers.is_some() && is_own {
+            // Somebody has laid hands on the process that held the map.
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        covers.push((self.path, copy));
         Ok(Covers {
             covers,
             readable: self.tree,

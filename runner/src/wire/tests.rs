@@ -102,6 +102,14 @@ proptest! {
     #[test]
     fn plans_arrive_as_they_were_sent(parts in parts(), bases in vec(bytes(), 0..3), stdin: bool) {
         let plan = plan(parts);
+        round_trip(&Command::Expect(Expectation {
+            network: Network::None,
+            faults: Faults(plan.require.clone()),
+        }));
+        #[cfg(target_os = "linux")]
+        if let Confinement::Jail(jail) = &plan.confinement {
+            round_trip(&Order::Finish(Reach::of(jail)));
+        }
         round_trip(&Command::Prepare(Preparation {
             confinement: plan.confinement.clone(),
             directory: stdin,
@@ -112,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_value_or_malformed(bytes in vec(any::<u8>(), 0..200), tag in 0..6u8) {
+    fn any_bytes_are_a_value_or_malformed(bytes in vec(any::<u8>(), 0..200), tag in 0..7u8) {
         let mut messages = Messages::default();
         messages.push(&u32::try_from(bytes.len() + 1).unwrap().to_le_bytes());
         messages.push(&[tag]);
@@ -121,6 +129,12 @@ proptest! {
         let mut messages = Messages::default();
         messages.push(&bytes);
         let _ = messages.next::<Event>();
+        #[cfg(target_os = "linux")]
+        {
+            let mut messages = Messages::default();
+            messages.push(&bytes);
+            let _ = messages.next::<Order>();
+        }
     }
 
     #[test]

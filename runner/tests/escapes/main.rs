@@ -26,6 +26,8 @@
 mod support;
 
 #[cfg(target_os = "linux")]
+mod ahead;
+#[cfg(target_os = "linux")]
 mod attack;
 #[cfg(target_os = "linux")]
 mod exec;
@@ -83,6 +85,7 @@ fn main() -> std::process::ExitCode {
             start::CASES,
             exec::CASES,
             ladder::CASES,
+            ahead::CASES,
             tools::CASES,
         ]),
     }

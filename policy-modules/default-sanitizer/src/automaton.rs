@@ -1,15 +1,14 @@
 //! The Aho–Corasick automaton all views search with (Aho and Corasick, "Efficient String Matching", CACM 1975).
 //!
 //! A state stands for the longest end of the text so far which is the beginning of a secret; its depth is that length.
-//! The trie keeps lists of children instead of tables: 24 bytes for a byte of a secret, so that a secret of a mebibyte
+//! The trie keeps lists of children instead of tables: 28 bytes for a byte of a needle, so that a secret of a mebibyte
 //! is no burden. Failure links make the time linear, whatever text and secrets repeat.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-/// Encoded forms of shorter secrets are not searched: they would be found by chance in ordinary text.
-pub(crate) const ENCODED_MIN_BYTES: usize = 6;
+use crate::needles::Needle;
 
 /// Number of a node; 0 is the root.
 pub(crate) type State = u32;
@@ -17,11 +16,21 @@ pub(crate) type State = u32;
 /// The state before any text.
 pub(crate) const ROOT: State = 0;
 
-/// An end of the text that is a whole secret.
+/// The text in which a needle is searched.
+#[derive(Clone, Copy)]
+pub(crate) enum Text {
+    /// As it came, or what is left of it in a view that only leaves things out.
+    Raw,
+    /// What digits and escapes stand for.
+    Decoded,
+}
+
+/// An end of the text that is a whole needle.
 #[derive(Clone, Copy)]
 pub(crate) struct Hit {
-    pub(crate) subject: u32,
-    /// Bytes of the secret.
+    /// Number of the needle.
+    pub(crate) needle: u32,
+    /// Bytes of the needle.
     pub(crate) len: u32,
 }
 
@@ -31,33 +40,46 @@ struct Node {
     sibling: State,
     /// The longest proper end of this node's text that is a node, too.
     fail: State,
-    /// One more than the subject of the longest secret that this node's text ends with; 0 for none.
-    hit: u32,
+    /// For each text, one more than the number of the longest needle that this node's text ends with; 0 for none.
+    hit: [u32; 2],
     depth: u32,
     byte: u8,
-    /// Whether a secret long enough for encoded forms goes on behind this node.
-    grows: bool,
+    /// For each text, whether a needle goes on behind this node.
+    grows: [bool; 2],
 }
 
 pub(crate) struct Automaton {
     nodes: Vec<Node>,
     /// Children of the root by byte.
     first: [State; 256],
-    /// Bytes of each secret, by subject.
+    /// Bytes of each needle.
     lens: Vec<u32>,
+    /// The longest needle that is searched in what was decoded.
+    longest: Hit,
 }
 
 impl Automaton {
-    /// Builds the automaton of `values`, none of which is empty, with less than 2^32 bytes in all. Of equal values the
-    /// first is the one that is found.
-    pub(crate) fn new(values: &[&[u8]]) -> Self {
+    /// Builds the automaton of needles, none of which is empty, with less than 2^32 bytes in all. Of equal ones the first
+    /// is the one that is found.
+    pub(crate) fn new(needles: &[Needle]) -> Self {
+        let longest = (0_u32..).zip(needles).filter(|(_, needle)| needle.decoded);
+        let longest = longest.map(|(needle, known)| Hit {
+            needle,
+            len: known.bytes.len() as u32,
+        });
         let mut automaton = Self {
             nodes: vec![Node::default()],
             first: [ROOT; 256],
-            lens: values.iter().map(|value| value.len() as u32).collect(),
+            lens: needles
+                .iter()
+                .map(|needle| needle.bytes.len() as u32)
+                .collect(),
+            longest: longest
+                .max_by_key(|hit| hit.len)
+                .unwrap_or(Hit { needle: 0, len: 0 }),
         };
-        for (subject, value) in values.iter().enumerate() {
-            automaton.insert(subject as u32, value);
+        for (number, needle) in needles.iter().enumerate() {
+            automaton.insert(number as u32, needle);
         }
         automaton.link();
         automaton
@@ -75,56 +97,52 @@ impl Automaton {
         }
     }
 
-    /// The state after one more byte of the text that a secret begins with, if one long enough for encoded forms does.
+    /// The state after one more byte of the decoded text that a needle begins with, if one does.
     pub(crate) fn descend(&self, state: State, byte: u8) -> Option<State> {
-        if !self.node(state).grows {
+        if !self.grows(state) {
             return None;
         }
         Some(self.child(state, byte)).filter(|&child| child != ROOT)
     }
 
-    /// Whether a secret long enough for encoded forms goes on behind the whole text of `state`.
+    /// Whether a needle goes on behind the whole decoded text of `state`.
     pub(crate) fn grows(&self, state: State) -> bool {
-        self.node(state).grows
+        self.node(state).grows[Text::Decoded as usize]
     }
 
-    /// The longest secret there is.
+    /// The longest needle that is searched in what was decoded.
     pub(crate) fn longest_hit(&self) -> Hit {
-        let longest = (0_u32..).zip(&self.lens).max_by_key(|&(_, len)| len);
-        let (subject, &len) = longest.unwrap_or((0, &0));
-        Hit { subject, len }
+        self.longest
     }
 
-    /// The longest secret that the text of `state` ends with.
+    /// The longest needle that the text of `state` ends with.
     #[inline]
-    pub(crate) fn hit(&self, state: State) -> Option<Hit> {
-        let subject = self.node(state).hit.checked_sub(1)?;
+    pub(crate) fn hit(&self, state: State, text: Text) -> Option<Hit> {
+        let needle = self.node(state).hit[text as usize].checked_sub(1)?;
         Some(Hit {
-            subject,
-            len: self.lens[subject as usize],
+            needle,
+            len: self.lens[needle as usize],
         })
     }
 
-    /// Bytes of the longest end of the text that is the beginning of a secret.
+    /// Bytes of the longest end of the text that is the beginning of a needle.
     #[inline]
     pub(crate) fn depth(&self, state: State) -> u32 {
         self.node(state).depth
     }
 
-    /// Bytes of the longest end of the text that a raw secret may go on from.
-    pub(crate) fn live(&self, state: State) -> u32 {
-        self.longest(state, |node| node.child != ROOT)
+    /// Bytes of the longest end of the text that a needle may go on from.
+    pub(crate) fn live(&self, mut state: State, text: Text) -> u32 {
+        while state != ROOT && !self.node(state).grows[text as usize] {
+            state = self.node(state).fail;
+        }
+        self.node(state).depth
     }
 
-    /// Like `live`, for secrets long enough for encoded forms.
-    pub(crate) fn live_encoded(&self, state: State) -> u32 {
-        self.longest(state, |node| node.grows)
-    }
-
-    /// Like `live_encoded` where the upper bits of the next byte are known: `known` of them, in `bits`. None when no
-    /// secret, not even one that begins with those bits, goes on. May err towards a longer end.
+    /// Like `live` in what was decoded, where the upper bits of the next byte are known: `known` of them, in `bits`. None
+    /// when no needle, not even one that begins with those bits, goes on. May err towards a longer end.
     pub(crate) fn live_bits(&self, mut state: State, known: u32, bits: u8) -> Option<u32> {
-        // Self-similar secrets have long chains of ends; giving up early keeps a push at constant cost.
+        // Self-similar needles have long chains of ends; giving up early keeps a push at constant cost.
         const STEPS_MAX: usize = 16;
         for _ in 0..STEPS_MAX {
             if self
@@ -143,20 +161,8 @@ impl Automaton {
 
     fn goes_on(&self, child: State, known: u32, bits: u8) -> bool {
         let node = self.node(child);
-        let long = node.grows || self.lens_at(child) >= ENCODED_MIN_BYTES as u32;
-        long && node.byte >> (8 - known) == bits
-    }
-
-    /// Bytes of the secret whose end `state` is; 0 when it is inside of secrets only.
-    fn lens_at(&self, state: State) -> u32 {
-        self.hit(state).map_or(0, |hit| hit.len)
-    }
-
-    fn longest(&self, mut state: State, goes_on: impl Fn(&Node) -> bool) -> u32 {
-        while state != ROOT && !goes_on(self.node(state)) {
-            state = self.node(state).fail;
-        }
-        self.node(state).depth
+        let decoded = Text::Decoded as usize;
+        (node.grows[decoded] || node.hit[decoded] != 0) && node.byte >> (8 - known) == bits
     }
 
     #[inline]
@@ -182,18 +188,24 @@ impl Automaton {
             .take_while(|&child| child != ROOT)
     }
 
-    fn insert(&mut self, subject: u32, value: &[u8]) {
+    fn insert(&mut self, number: u32, needle: &Needle) {
+        let searched = [needle.raw, needle.decoded];
         let mut state = ROOT;
-        for &byte in value {
-            self.nodes[state as usize].grows |= value.len() >= ENCODED_MIN_BYTES;
+        for &byte in needle.bytes.iter() {
+            let grows = &mut self.nodes[state as usize].grows;
+            for text in 0..searched.len() {
+                grows[text] |= searched[text];
+            }
             state = match self.child(state, byte) {
                 ROOT => self.add(state, byte),
                 child => child,
             };
         }
-        let end = &mut self.nodes[state as usize];
-        if end.hit == 0 {
-            end.hit = subject + 1;
+        let hit = &mut self.nodes[state as usize].hit;
+        for text in 0..searched.len() {
+            if searched[text] && hit[text] == 0 {
+                hit[text] = number + 1;
+            }
         }
     }
 
@@ -218,8 +230,10 @@ impl Automaton {
         let mut queue: VecDeque<State> = self.children(ROOT).collect();
         while let Some(state) = queue.pop_front() {
             let fail = self.node(state).fail;
-            if self.node(state).hit == 0 {
-                self.nodes[state as usize].hit = self.node(fail).hit;
+            for text in 0..2 {
+                if self.node(state).hit[text] == 0 {
+                    self.nodes[state as usize].hit[text] = self.node(fail).hit[text];
+                }
             }
             let mut child = self.node(state).child;
             while child != ROOT {

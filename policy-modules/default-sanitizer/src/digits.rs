@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::automaton::{Automaton, ROOT, State};
+use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::{Found, form};
 
 /// Not a digit.
@@ -180,7 +180,7 @@ impl Digits {
             let byte = (pair >> (2 * radix.bits - 8 - radix.before(phase))) as u8;
             let state = &mut self.lanes[lane as usize];
             *state = automaton.next(*state, byte);
-            if let Some(hit) = automaton.hit(*state) {
+            if let Some(hit) = automaton.hit(*state, Text::Decoded) {
                 let start = self.start(radix.back(first, phase, hit.len - 1));
                 found.encoded(hit, start, end, radix.form);
             }
@@ -236,7 +236,7 @@ impl Digits {
         let state = self.lanes[lane as usize];
         let known = radix.bits - radix.before(phase);
         if known == 0 {
-            let depth = automaton.live_encoded(state).checked_sub(1)?;
+            let depth = automaton.live(state, Text::Decoded).checked_sub(1)?;
             return Some(radix.back(last - 1, phase - 1, depth));
         }
         let upper = self.last & (0xFF >> (8 - known));

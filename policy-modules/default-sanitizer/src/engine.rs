@@ -8,25 +8,41 @@
 
 use std::fmt;
 
-use crate::automaton::{Automaton, ENCODED_MIN_BYTES, Hit, ROOT, State};
+use crate::automaton::{Automaton, Hit, ROOT, State, Text};
 use crate::digits::Digits;
 use crate::escapes::Escapes;
+use crate::loose::Loose;
+use crate::needles::{Needle, Needles};
 use crate::sieve::{Sieve, WINDOW_MAX_BYTES};
 
 /// How a secret was written, by number of the form.
-pub const FORMS: [&str; 5] = ["raw", "base64", "hex", "percent", "json"];
+pub const FORMS: [&str; 16] = [
+    "raw", "part", "base64", "hex", "percent", "json", "loose", "fragment", "reversed", "rot13",
+    "base32", "unicode", "decimal", "octal", "binary", "xml",
+];
 
 /// Indexes into [`FORMS`].
 pub(crate) mod form {
     pub(crate) const RAW: u32 = 0;
-    pub(crate) const BASE64: u32 = 1;
-    pub(crate) const HEX: u32 = 2;
-    pub(crate) const PERCENT: u32 = 3;
-    pub(crate) const JSON: u32 = 4;
+    pub(crate) const PART: u32 = 1;
+    pub(crate) const BASE64: u32 = 2;
+    pub(crate) const HEX: u32 = 3;
+    pub(crate) const PERCENT: u32 = 4;
+    pub(crate) const JSON: u32 = 5;
+    pub(crate) const LOOSE: u32 = 6;
+    pub(crate) const FRAGMENT: u32 = 7;
+    pub(crate) const REVERSED: u32 = 8;
+    pub(crate) const ROT13: u32 = 9;
+    pub(crate) const BASE32: u32 = 10;
+    pub(crate) const UNICODE: u32 = 11;
+    pub(crate) const DECIMAL: u32 = 12;
+    pub(crate) const OCTAL: u32 = 13;
+    pub(crate) const BINARY: u32 = 14;
+    pub(crate) const XML: u32 = 15;
 }
 
-/// Bytes of all secrets together. Each costs 24 bytes in the automaton, so this is 384 MiB of linear memory.
-const SECRETS_MAX_BYTES: usize = 16 << 20;
+/// Bytes of all secrets together. Each costs up to 480 bytes: it stands in as many needles, of 28 bytes in an automaton.
+const SECRETS_MAX_BYTES: usize = 1 << 20;
 
 /// Bytes that all views look at when the sieve has found something, before it may go on: longer than its window.
 const AWAKE_MIN_BYTES: usize = WINDOW_MAX_BYTES + 4;
@@ -101,28 +117,40 @@ pub struct Sanitizer {
 impl Sanitizer {
     /// Prepares the search for `secrets`. Of equal values the first is the one that is found.
     pub fn start(secrets: &[Secret<'_>]) -> Result<Self, StartError> {
-        let values: Vec<&[u8]> = secrets.iter().map(|secret| secret.value).collect();
-        if let Some(index) = values.iter().position(|value| value.is_empty()) {
+        if let Some(index) = secrets.iter().position(|secret| secret.value.is_empty()) {
             return Err(StartError::Empty(index));
         }
-        if values.iter().map(|value| value.len()).sum::<usize>() > SECRETS_MAX_BYTES {
+        if secrets
+            .iter()
+            .map(|secret| secret.value.len())
+            .sum::<usize>()
+            > SECRETS_MAX_BYTES
+        {
             return Err(StartError::TooLong);
         }
-        Ok(Self {
+        Ok(Self::search(&Needles::of(secrets)))
+    }
+
+    /// Prepares the search for needles.
+    pub fn search(needles: &Needles) -> Self {
+        let stream = || Stream::new(&needles.exact);
+        let loose = Sieve::new(&needles.loose);
+        Self {
+            found: Found::new(needles),
+            channels: [stream(), stream()],
             search: Search {
-                automaton: Automaton::new(&values),
-                sieve: Sieve::new(&values),
+                automaton: Automaton::new(&needles.exact),
+                sieve: Sieve::new(&needles.exact),
+                loose: loose.map(|sieve| (Automaton::new(&needles.loose), sieve)),
             },
-            found: Found::new(values.len()),
-            channels: [Stream::new(&values), Stream::new(&values)],
-        })
+        }
     }
 
     /// Takes the next bytes of a channel.
     pub fn push(&mut self, channel: Channel, chunk: &[u8]) -> Verdict {
         let stream = &mut self.channels[channel as usize];
         stream.push(&self.search, chunk, &mut self.found);
-        let settled = stream.settle(&self.search.automaton);
+        let settled = stream.settle(&self.search);
         Verdict {
             hide: self.found.take(),
             settled,
@@ -145,6 +173,8 @@ struct Search {
     automaton: Automaton,
     /// None when a secret is so short that it could start everywhere.
     sieve: Option<Sieve>,
+    /// The needles that are searched in letters and digits, if there are any.
+    loose: Option<(Automaton, Sieve)>,
 }
 
 /// One channel: its views, and how far it is.
@@ -154,23 +184,22 @@ struct Stream {
     escapes: Vec<Escapes>,
     /// Bytes that escapes of any view begin with.
     leads: Vec<u8>,
+    loose: Loose,
     /// Bytes pushed so far.
     end: u64,
     settled: u64,
 }
 
 impl Stream {
-    fn new(values: &[&[u8]]) -> Self {
-        let mut encoded = values
-            .iter()
-            .filter(|value| value.len() >= ENCODED_MIN_BYTES)
-            .peekable();
+    fn new(needles: &[Needle]) -> Self {
+        let encoded = needles.iter().filter(|needle| needle.decoded);
+        let mut encoded = encoded.peekable();
         let (mut digits, mut escapes) = (Vec::new(), Vec::new());
         if encoded.peek().is_some() {
             digits.extend([Digits::base64(), Digits::hex()]);
             escapes.extend([Escapes::percent(), Escapes::json()]);
         }
-        if encoded.any(|value| value.contains(&b' ')) {
+        if encoded.any(|needle| needle.bytes.contains(&b' ')) {
             escapes.push(Escapes::percent_plus());
         }
         let mut leads: Vec<u8> = escapes.iter().flat_map(Escapes::leads).collect();
@@ -181,12 +210,16 @@ impl Stream {
             digits,
             escapes,
             leads,
+            loose: Loose::new(),
             end: 0,
             settled: 0,
         }
     }
 
     fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
+        if let Some((automaton, sieve)) = &search.loose {
+            self.loose.push(automaton, sieve, chunk, found);
+        }
         let base = self.end;
         let mut at = 0;
         let mut woken = None;
@@ -282,7 +315,7 @@ impl Stream {
         let at = self.end;
         self.end += 1;
         self.raw = automaton.next(self.raw, byte);
-        if let Some(hit) = automaton.hit(self.raw) {
+        if let Some(hit) = automaton.hit(self.raw, Text::Raw) {
             found.raw(hit, self.end);
         }
         for view in &mut self.digits {
@@ -299,8 +332,10 @@ impl Stream {
         }
     }
 
-    fn settle(&mut self, automaton: &Automaton) -> u64 {
-        self.settled = self.settled.max(self.live(automaton));
+    fn settle(&mut self, search: &Search) -> u64 {
+        let loose = search.loose.as_ref();
+        let loose = loose.map_or(self.end, |(automaton, _)| self.loose.live(automaton));
+        self.settled = self.settled.max(self.live(&search.automaton).min(loose));
         self.settled
     }
 
@@ -318,7 +353,7 @@ impl Stream {
 
     /// Like `live`, for what is not written in digits.
     fn live_text(&self, automaton: &Automaton) -> u64 {
-        let raw = self.end - u64::from(automaton.live(self.raw));
+        let raw = self.end - u64::from(automaton.live(self.raw, Text::Raw));
         let escapes = self
             .escapes
             .iter()
@@ -354,46 +389,71 @@ pub(crate) struct Found {
     looked_at: u64,
     /// For each subject and form, one more than the index of its last range in `ranges`; 0 for none.
     last: Vec<usize>,
+    /// Subject and form of each needle.
+    exact: Vec<(u32, u32)>,
+    loose: Vec<(u32, u32)>,
 }
 
 impl Found {
-    fn new(subjects: usize) -> Self {
+    fn new(needles: &Needles) -> Self {
+        let all = needles.exact.iter().chain(&needles.loose);
+        let subjects = all.map(|needle| needle.subject as usize + 1).max();
+        let labels = |needles: &[Needle]| {
+            let labels = needles.iter().map(|needle| (needle.subject, needle.form));
+            labels.collect()
+        };
         Self {
             ranges: Vec::new(),
             looked_at: 0,
-            last: vec![0; subjects * FORMS.len()],
+            last: vec![0; subjects.unwrap_or(0) * FORMS.len()],
+            exact: labels(&needles.exact),
+            loose: labels(&needles.loose),
         }
     }
 
-    /// A secret that ends at offset `end`.
+    /// A needle that ends at offset `end`.
     #[inline]
     pub(crate) fn raw(&mut self, hit: Hit, end: u64) {
-        self.add(Range {
+        let (subject, form) = self.exact[hit.needle as usize];
+        self.exact_range(Range {
             start: end - u64::from(hit.len),
             end,
-            subject: hit.subject,
-            form: form::RAW,
+            subject,
+            form,
         });
     }
 
-    /// A secret in an encoded form. Short ones come about by chance, and are dropped.
+    /// A needle in an encoded form.
     #[inline]
     pub(crate) fn encoded(&mut self, hit: Hit, start: u64, end: u64, form: u32) {
-        if hit.len as usize >= ENCODED_MIN_BYTES {
-            self.add(Range {
-                start,
-                end,
-                subject: hit.subject,
-                form,
-            });
+        let (subject, _) = self.exact[hit.needle as usize];
+        self.exact_range(Range {
+            start,
+            end,
+            subject,
+            form,
+        });
+    }
+
+    /// A loose needle.
+    pub(crate) fn loose(&mut self, hit: Hit, start: u64, end: u64) {
+        let (subject, form) = self.loose[hit.needle as usize];
+        self.add(Range {
+            start,
+            end,
+            subject,
+            form,
+        });
+    }
+
+    fn exact_range(&mut self, range: Range) {
+        if range.end > self.looked_at {
+            self.add(range);
         }
     }
 
     /// Unites with the last range of its kind at once, so that a text full of overlapping matches costs no memory.
     fn add(&mut self, range: Range) {
-        if range.end <= self.looked_at {
-            return;
-        }
         let last = &mut self.last[range.subject as usize * FORMS.len() + range.form as usize];
         if let Some(before) = last.checked_sub(1).map(|index| &mut self.ranges[index])
             && range.start < before.end

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::automaton::{Automaton, ROOT, State};
+use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::{Found, form};
 use crate::sieve::Sieve;
 
@@ -156,7 +156,7 @@ impl Escapes {
     /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far.
     pub(crate) fn live(&self, automaton: &Automaton, end: u64) -> u64 {
         let pending = end - self.pending.len() as u64;
-        let trunk = match automaton.live_encoded(self.trunk.state) {
+        let trunk = match automaton.live(self.trunk.state, Text::Decoded) {
             0 => pending,
             depth => self.trunk.start(depth).min(pending),
         };
@@ -168,7 +168,7 @@ impl Escapes {
     /// Whether no live partial match has an escape in it, so that the sieve would find their starts again.
     pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
         let trunk = &self.trunk;
-        u64::from(automaton.live_encoded(trunk.state)) <= trunk.decoded - trunk.escaped
+        u64::from(automaton.live(trunk.state, Text::Decoded)) <= trunk.decoded - trunk.escaped
             && self.branches.iter().all(|branch| !branch.escaped)
             && self.flood.is_none()
     }
@@ -310,7 +310,7 @@ impl Branch {
             };
             self.state = state;
             if self.escaped
-                && let Some(hit) = automaton.hit(state)
+                && let Some(hit) = automaton.hit(state, Text::Decoded)
                 && hit.len == automaton.depth(state)
             {
                 found.encoded(hit, self.start, unit.end, form);
@@ -364,7 +364,7 @@ impl Trunk {
     fn take(&mut self, automaton: &Automaton, byte: u8, end: u64, form: u32, found: &mut Found) {
         self.state = automaton.next(self.state, byte);
         self.decoded += 1;
-        if let Some(hit) = automaton.hit(self.state)
+        if let Some(hit) = automaton.hit(self.state, Text::Decoded)
             && u64::from(hit.len) > self.decoded - self.escaped
         {
             found.encoded(hit, self.start(hit.len), end, form);

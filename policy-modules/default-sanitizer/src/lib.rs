@@ -11,9 +11,14 @@ mod automaton;
 mod digits;
 mod engine;
 mod escapes;
+mod loose;
+mod needles;
+mod parts;
 mod sieve;
 
 pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
+pub use loose::letters;
+pub use needles::{ENCODED_MIN_BYTES, LOOSE_MIN_BYTES, Needle, Needles};
 
 #[cfg(target_family = "wasm")]
 mod component;

@@ -7,8 +7,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::automaton::ENCODED_MIN_BYTES;
 use crate::digits::{Digits, INDENT_MAX_BYTES};
+use crate::needles::Needle;
 
 /// A longer window moves faster, but fills the table and has more escapes to judge. A secret determines at least as many
 /// digits of base64 alone, whatever stands around it, as it has bytes.
@@ -35,9 +35,10 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// None when a secret is too short to be sieved.
-    pub(crate) fn new(values: &[&[u8]]) -> Option<Self> {
-        let shortest = values.iter().map(|value| value.len()).min()?;
+    /// None when a needle is too short to be sieved.
+    pub(crate) fn new(needles: &[Needle]) -> Option<Self> {
+        let raw = needles.iter().filter(|needle| needle.raw);
+        let shortest = needles.iter().map(|needle| needle.bytes.len()).min()?;
         let window = shortest.min(WINDOW_MAX_BYTES);
         if window < GRAM_BYTES {
             return None;
@@ -47,12 +48,12 @@ impl Sieve {
             window,
             pairs: vec![0; (1 << 16) / 64].into(),
         };
-        for value in values {
-            let raw: Vec<_> = value[..window].iter().map(std::slice::from_ref).collect();
-            sieve.add(&raw);
-            if value.len() >= ENCODED_MIN_BYTES {
-                sieve.add_encoded(value);
-            }
+        for needle in raw {
+            let start = needle.bytes[..window].iter();
+            sieve.add(&start.map(std::slice::from_ref).collect::<Vec<_>>());
+        }
+        for needle in needles.iter().filter(|needle| needle.decoded) {
+            sieve.add_encoded(&needle.bytes);
         }
         Some(sieve)
     }

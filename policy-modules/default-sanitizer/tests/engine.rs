@@ -2,73 +2,39 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+mod harness;
+#[allow(dead_code, reason = "shared with the tests of loose needles")]
 mod oracle;
 
-use std::collections::BTreeSet;
-
-use default_sanitizer::{Channel, FORMS, Range, Sanitizer, Secret, StartError};
+use default_sanitizer::{
+    Channel, ENCODED_MIN_BYTES, FORMS, Needle, Needles, Range, Sanitizer, Secret, StartError,
+};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use harness::{cut, cuts, hidden, united};
+
+/// Searches just these values, exactly.
 fn start(secrets: &[Vec<u8>]) -> Sanitizer {
-    let secrets: Vec<_> = secrets
-        .iter()
-        .map(|value| Secret {
-            name: "name",
-            value,
-        })
-        .collect();
-    Sanitizer::start(&secrets).expect("secrets that are not empty")
+    let needle = |(subject, value): (u32, &Vec<u8>)| Needle {
+        subject,
+        form: 0,
+        bytes: value.clone().into(),
+        raw: true,
+        decoded: value.len() >= ENCODED_MIN_BYTES,
+    };
+    Sanitizer::search(&Needles {
+        exact: (0..).zip(secrets).map(needle).collect(),
+        loose: Vec::new(),
+    })
 }
 
-/// Runs `chunks` through a channel; checks what holds for every verdict; gives all ranges, united by subject and form.
+fn form(name: &str) -> u32 {
+    FORMS.iter().position(|form| *form == name).unwrap() as u32
+}
+
 fn run(secrets: &[Vec<u8>], chunks: &[&[u8]]) -> Vec<Range> {
-    let mut sanitizer = start(secrets);
-    let (mut all, mut settled, mut pushed) = (Vec::new(), 0, 0);
-    for index in 0..=chunks.len() {
-        let verdict = match chunks.get(index) {
-            Some(chunk) => {
-                pushed += chunk.len() as u64;
-                sanitizer.push(Channel::Stdout, chunk)
-            }
-            None => sanitizer.finish(Channel::Stdout),
-        };
-        assert!(verdict.hide.is_sorted());
-        for range in &verdict.hide {
-            assert!(settled <= range.start && range.start < range.end && range.end <= pushed);
-        }
-        assert!(settled <= verdict.settled && verdict.settled <= pushed);
-        settled = verdict.settled;
-        all.extend(verdict.hide);
-    }
-    assert_eq!(settled, pushed, "the end settles everything");
-    united(all)
-}
-
-/// The ranges of each subject and form, those that overlap as one.
-fn united(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_by_key(|range| (range.subject, range.form, range.start));
-    let mut united: Vec<Range> = Vec::new();
-    for range in ranges {
-        match united.last_mut() {
-            Some(last)
-                if (last.subject, last.form) == (range.subject, range.form)
-                    && range.start < last.end =>
-            {
-                last.end = last.end.max(range.end);
-            }
-            _ => united.push(range),
-        }
-    }
-    united
-}
-
-/// Every byte that is hidden, by form.
-fn hidden(ranges: &[Range]) -> BTreeSet<(u32, u64)> {
-    ranges
-        .iter()
-        .flat_map(|range| (range.start..range.end).map(|byte| (range.form, byte)))
-        .collect()
+    harness::run(start(secrets), chunks)
 }
 
 /// `ranges` hide what the oracle hides and nothing else, and each is made of occurrences of its own subject.
@@ -85,15 +51,6 @@ fn check_against_oracle(secrets: &[Vec<u8>], text: &[u8], ranges: &[Range]) {
                 && range.end <= known.end
         }));
     }
-}
-
-fn cut<'a>(text: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
-    let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
-    ends.extend([0, text.len()]);
-    ends.sort_unstable();
-    ends.windows(2)
-        .map(|ends| &text[ends[0]..ends[1]])
-        .collect()
 }
 
 fn check(secrets: &[Vec<u8>], text: &[u8], cuts: &[Index]) {
@@ -205,10 +162,6 @@ fn text(secrets: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
     pieces.iter().flat_map(write).collect()
 }
 
-fn cuts() -> impl Strategy<Value = Vec<Index>> {
-    prop::collection::vec(any::<Index>(), 0..8)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -293,7 +246,7 @@ fn a_prompt_is_settled_at_once() {
 #[test]
 fn every_form_of_a_known_value() {
     let secret = "pa ss/\"w\u{F6}rd\u{1F511}".as_bytes();
-    for (form, text) in [
+    for (name, text) in [
         ("raw", "pa ss/\"w\u{F6}rd\u{1F511}"),
         ("base64", "cGEgc3MvInfDtnJk8J+UkQ=="),
         ("base64", "cGEgc3MvInfDtnJk8J-UkQ"),
@@ -303,12 +256,11 @@ fn every_form_of_a_known_value() {
         ("json", r#"pa ss\/\"w\u00f6rd\uD83D\udd11"#),
     ] {
         let end = text.trim_end_matches('=').len() as u64;
-        let form = FORMS.iter().position(|name| *name == form).unwrap() as u32;
         let expected = Range {
             start: 0,
             end,
             subject: 0,
-            form,
+            form: form(name),
         };
         assert_eq!(run(&[secret.to_vec()], &[text.as_bytes()]), [expected]);
     }
@@ -386,7 +338,7 @@ fn wrapped_digits_are_one_run() {
         let text = lines.join(line_break.as_bytes());
         assert_eq!(
             run(std::slice::from_ref(&secret), &[&text]),
-            all(1, text.len())
+            all(form("base64"), text.len())
         );
     }
     let far = "\n".to_owned() + &" ".repeat(33);
@@ -404,7 +356,7 @@ fn wrapped_digits_are_one_run() {
             .collect::<String>(),
         60,
     );
-    assert_eq!(run(&[secret], &[&hex]), all(2, hex.len()));
+    assert_eq!(run(&[secret], &[&hex]), all(form("hex"), hex.len()));
 }
 
 #[test]
@@ -432,17 +384,17 @@ fn a_line_is_settled_at_once() {
 
 #[test]
 fn a_stray_lead_in_front_of_a_secret() {
-    for (secret, text, start, form) in [
-        ("baaaaa", "%ba%61aaa", 1, 3),
-        ("Aaaaaa", r"\\u0041aaaaa", 1, 4),
-        ("naaaaa", r"\na\u0061aaa", 1, 4),
-        ("u0041\"", r#"\u0041\""#, 1, 4),
+    for (secret, text, start, name) in [
+        ("baaaaa", "%ba%61aaa", 1, "percent"),
+        ("Aaaaaa", r"\\u0041aaaaa", 1, "json"),
+        ("naaaaa", r"\na\u0061aaa", 1, "json"),
+        ("u0041\"", r#"\u0041\""#, 1, "json"),
     ] {
         let expected = Range {
             start,
             end: text.len() as u64,
             subject: 0,
-            form,
+            form: form(name),
         };
         assert_eq!(
             run(&[secret.as_bytes().to_vec()], &[text.as_bytes()]),

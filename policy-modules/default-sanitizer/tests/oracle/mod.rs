@@ -56,6 +56,115 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     all
 }
 
+/// Bytes between two letters of a loose match, at most.
+const GAP_MAX_BYTES: usize = 64;
+
+/// Letters that may stand apart in front of a loose match.
+const APART_MAX: usize = 2;
+
+/// Characters that are typed over one after the other, at most.
+const UNDONE_MAX: usize = 4;
+
+/// Every occurrence of loose needles, by subject and with form 6 (`loose`).
+pub(crate) fn loose_occurrences(needles: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
+    let mut all = Vec::new();
+    // What can be read at any moment; a letter that is typed over later may have completed a match before.
+    for moment in readings(text) {
+        for (subject, needle) in needles.iter().enumerate() {
+            let Some(first) = moment.len().checked_sub(needle.len()) else {
+                continue;
+            };
+            let read = &moment[first..];
+            if !read.iter().map(|(letter, _)| letter).eq(needle) {
+                continue;
+            }
+            let places: Vec<usize> = read.iter().map(|(_, place)| *place).collect();
+            let apart = |count: &usize| places[count - 1] + 1 != places[*count];
+            let skipped = (1..=APART_MAX).rev().find(apart).unwrap_or(0);
+            all.push(Range {
+                start: places[skipped] as u64,
+                end: places[places.len() - 1] as u64 + 1,
+                subject: subject as u32,
+                form: 6,
+            });
+        }
+    }
+    all
+}
+
+/// The letters that can be read behind each letter of the text, with their places.
+fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
+    let mut readings = Vec::new();
+    let mut letters: Vec<(u8, usize)> = Vec::new();
+    // Whether each of the last characters was a letter.
+    let mut undone: Vec<bool> = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        if let Some(len) = escape_len(text, at) {
+            at += len;
+            continue;
+        }
+        let byte = text[at];
+        if byte.is_ascii_alphanumeric() {
+            letters.push((byte.to_ascii_lowercase(), at));
+            undone.push(true);
+            readings.push(letters.clone());
+        } else {
+            match byte {
+                8 => {
+                    if undone.pop() == Some(true) {
+                        letters.pop();
+                    }
+                }
+                b'\n' => undone.clear(),
+                _ => undone.push(false),
+            }
+            if letters
+                .last()
+                .is_some_and(|(_, last)| at + 1 - last > GAP_MAX_BYTES)
+            {
+                letters.clear();
+                undone.clear();
+            }
+        }
+        let forgotten = undone.len().saturating_sub(UNDONE_MAX);
+        undone.drain(..forgotten);
+        at += 1;
+    }
+    readings
+}
+
+/// The length of the terminal escape at `at`, if there is one.
+fn escape_len(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = at + 1;
+    let before = at.checked_sub(1).map_or(0, |index| text[index]);
+    let sequence = match text[at] {
+        0x1B => {
+            if text.get(end) == Some(&b'[') {
+                end += 1;
+                true
+            } else {
+                false
+            }
+        }
+        0x9B if before < 0x80 || before == 0xC2 => true,
+        _ => return None,
+    };
+    let between = if sequence { 0x20..=0x3F } else { 0x20..=0x2F };
+    let most = if sequence { 32 } else { usize::MAX };
+    let count = text[end..]
+        .iter()
+        .take(most)
+        .take_while(|byte| between.contains(*byte))
+        .count();
+    end += count;
+    match text.get(end) {
+        Some(0x30..=0x7E) => end += 1,
+        _ => {}
+    }
+    Some(end - at)
+}
+
 /// Where the digits are that hold bits of `secret`, when it is written from `start` on in digits of `bits` bits and begins
 /// with byte `phase` of a group; none when it is not. A first digit that stands alone in front of a line break is left out.
 fn digits(

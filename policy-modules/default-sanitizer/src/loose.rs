@@ -1,0 +1,310 @@
+//! The view of text as letters and digits alone: everything else is left out, and capitals are small. It sees through
+//! spacing, quoting, line breaks, changes of case, UTF-16, controls, terminal escapes, invisible characters and letters
+//! that were typed over, and, with needles for them, through every encoding that writes each byte in letters or digits.
+//!
+//! So that a prompt is not held back because it ends like a needle begins, up to two letters that stand apart in front of
+//! the others are not part of a match.
+//!
+//! Most of the text only runs through a [`Sieve`], as blocks of letters; steps are taken where that has found something,
+//! and at the end of each chunk.
+
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use crate::automaton::{Automaton, ROOT, State, Text};
+use crate::engine::Found;
+use crate::sieve::Sieve;
+
+/// Bytes between two letters of a match, at most.
+const GAP_MAX_BYTES: u64 = 64;
+
+/// Letters that may stand apart in front of a match.
+const APART_MAX: usize = 2;
+
+/// Parameters of a control sequence, at most; what is longer is text.
+const PARAMETERS_MAX: u8 = 32;
+
+/// Bytes that become a block of letters at once.
+const BLOCK_BYTES: usize = 4096;
+
+/// Characters that are typed over one after the other, at most.
+const UNDONE_MAX: usize = 4;
+
+const ESCAPE: u8 = 0x1B;
+const BACKSPACE: u8 = 0x08;
+/// The control sequence introducer of ECMA-48 as one byte; in UTF-8 it comes behind 0xC2.
+const CONTROL_SEQUENCE: u8 = 0x9B;
+
+/// For each byte the letter or digit that it counts as, 0 for those left out.
+static LETTERS: [u8; 256] = letters_table();
+
+/// What is left of a text.
+pub fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
+    let letters = text.iter().map(|&byte| LETTERS[usize::from(byte)]);
+    letters.filter(|&letter| letter != 0)
+}
+
+/// Where the view is in a terminal escape (ECMA-48).
+#[derive(Clone, Copy, PartialEq)]
+enum Escape {
+    None,
+    /// Behind ESC and what comes between that and the final byte.
+    Started,
+    /// In a control sequence, with so many parameters.
+    Sequence(u8),
+}
+
+pub(crate) struct Loose {
+    state: State,
+    escape: Escape,
+    /// Offsets of the letters that the state stands for, or more.
+    places: VecDeque<u64>,
+    /// The last characters that may be typed over: the state in front of a letter, none for others.
+    undone: VecDeque<Option<State>>,
+    /// The byte before.
+    before: u8,
+    letters: Box<[u8; BLOCK_BYTES]>,
+    /// Bytes taken so far.
+    end: u64,
+}
+
+impl Loose {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ROOT,
+            escape: Escape::None,
+            places: VecDeque::new(),
+            undone: VecDeque::new(),
+            before: 0,
+            letters: Box::new([0; BLOCK_BYTES]),
+            end: 0,
+        }
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        automaton: &Automaton,
+        sieve: &Sieve,
+        chunk: &[u8],
+        found: &mut Found,
+    ) {
+        let base = self.end;
+        let mut at = 0;
+        let mut woken = None;
+        while at < chunk.len() {
+            if let Some(from) = self.drowsy(automaton, base, woken) {
+                let to = self.skip(sieve, chunk, from);
+                woken = Some(to);
+                // In front of that nothing can be typed over any more.
+                if to >= at + UNDONE_MAX {
+                    at = to;
+                    self.wake(base + at as u64, chunk[at - 1]);
+                }
+            }
+            // At least a whole window, so that whatever the sieve has pointed at is live or not there.
+            let mut letters = 0;
+            while at < chunk.len() && letters < sieve.window() {
+                letters += usize::from(LETTERS[usize::from(chunk[at])] != 0);
+                self.step(automaton, chunk[at], found);
+                at += 1;
+            }
+        }
+    }
+
+    /// Where in the chunk the sieve can take over: behind where it was `woken` last, and not inside of an escape.
+    fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
+        if self.escape != Escape::None {
+            return None;
+        }
+        let depth = automaton.depth(self.state) as usize;
+        let first = match self.places.len().checked_sub(depth) {
+            Some(index) if depth > 0 => self.places[index],
+            _ => self.end,
+        };
+        let from = usize::try_from(first.checked_sub(base)?).ok()?;
+        // Where a partial match is long, time would not be linear.
+        let near = self.end - first <= BLOCK_BYTES as u64;
+        (near && woken.is_none_or(|woken| from > woken)).then_some(from)
+    }
+
+    /// Where in the chunk, from `from` on, there may be a match that begins there, or something that has to be stepped through.
+    fn skip(&mut self, sieve: &Sieve, chunk: &[u8], from: usize) -> usize {
+        let mut from = from;
+        loop {
+            let block = &chunk[from..chunk.len().min(from + BLOCK_BYTES)];
+            let special = memchr::memchr3(ESCAPE, BACKSPACE, CONTROL_SEQUENCE, block);
+            let plain = &block[..special.unwrap_or(block.len())];
+            let count = self.compact(plain);
+            let windows = (count + 1).saturating_sub(sieve.window());
+            let (stop, is_start) = sieve.scan(&self.letters[..count], 0, windows);
+            if is_start {
+                return from + index_of(plain, stop);
+            }
+            // The last letters are the first ones of windows that do not end here, or are typed over.
+            let stop = windows.saturating_sub(UNDONE_MAX);
+            let rest = index_of(plain, stop).min(plain.len().saturating_sub(UNDONE_MAX));
+            let rest = from + rest;
+            let is_last = from + block.len() == chunk.len();
+            if special.is_some() || is_last || rest == from {
+                return rest;
+            }
+            from = rest;
+        }
+    }
+
+    /// Fills the block with the letters of `text`, and counts them.
+    fn compact(&mut self, text: &[u8]) -> usize {
+        let mut count = 0;
+        for &byte in text {
+            let letter = LETTERS[usize::from(byte)];
+            // Never behind the end: there are not more letters than bytes. The mask saves the check.
+            self.letters[count % BLOCK_BYTES] = letter;
+            count += usize::from(letter != 0);
+        }
+        count
+    }
+
+    /// Starts afresh with the byte at offset `at`.
+    fn wake(&mut self, at: u64, before: u8) {
+        self.end = at;
+        self.reset();
+        self.before = before;
+    }
+
+    fn reset(&mut self) {
+        self.state = ROOT;
+        self.places.clear();
+        self.undone.clear();
+    }
+
+    #[inline]
+    fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
+        let at = self.end;
+        self.end += 1;
+        let before = std::mem::replace(&mut self.before, byte);
+        if self.is_escaped(byte, before) {
+            return;
+        }
+        let letter = LETTERS[usize::from(byte)];
+        if letter != 0 {
+            self.letter(automaton, at, letter, found);
+            return;
+        }
+        match byte {
+            BACKSPACE => self.undo(),
+            b'\n' => self.undone.clear(),
+            _ => self.may_undo(None),
+        }
+        if self
+            .places
+            .back()
+            .is_some_and(|&last| self.end - last > GAP_MAX_BYTES)
+        {
+            self.reset();
+        }
+    }
+
+    fn may_undo(&mut self, before: Option<State>) {
+        if self.undone.len() == UNDONE_MAX {
+            self.undone.pop_front();
+        }
+        self.undone.push_back(before);
+    }
+
+    fn undo(&mut self) {
+        if let Some(Some(before)) = self.undone.pop_back() {
+            self.state = before;
+            self.places.pop_back();
+        }
+    }
+
+    /// Whether a byte belongs to a terminal escape. Strings in escapes (titles, links) count as text.
+    fn is_escaped(&mut self, byte: u8, before: u8) -> bool {
+        let introduced = byte == CONTROL_SEQUENCE && (before < 0x80 || before == 0xC2);
+        self.escape = match (self.escape, byte) {
+            (_, ESCAPE) => Escape::Started,
+            _ if introduced => Escape::Sequence(0),
+            (Escape::None, _) => return false,
+            (Escape::Started, b'[') if before == ESCAPE => Escape::Sequence(0),
+            // Intermediate bytes, as in `ESC ( B`.
+            (Escape::Started, 0x20..=0x2F) => Escape::Started,
+            (Escape::Sequence(count), 0x20..=0x3F) if count < PARAMETERS_MAX => {
+                Escape::Sequence(count + 1)
+            }
+            // The final byte.
+            (_, 0x30..=0x7E) => Escape::None,
+            _ => {
+                self.escape = Escape::None;
+                return false;
+            }
+        };
+        true
+    }
+
+    fn letter(&mut self, automaton: &Automaton, at: u64, letter: u8, found: &mut Found) {
+        self.may_undo(Some(self.state));
+        self.state = automaton.next(self.state, letter);
+        self.places.push_back(at);
+        let states = self.undone.iter().flatten().chain([&self.state]);
+        let depth = states.map(|&state| automaton.depth(state)).max();
+        let kept = depth.unwrap_or(0) as usize + UNDONE_MAX;
+        while self.places.len() > kept {
+            self.places.pop_front();
+        }
+        if let Some(hit) = automaton.hit(self.state, Text::Raw) {
+            found.loose(hit, self.start(hit.len as usize, 0), at + 1);
+        }
+    }
+
+    /// Where a match of so many letters starts that ends in front of the last `behind` ones, without those that stand apart
+    /// in front of it.
+    fn start(&self, letters: usize, behind: usize) -> u64 {
+        let index = self.places.len().saturating_sub(letters + behind);
+        let apart = |index: usize| {
+            let pair = (self.places.get(index), self.places.get(index + 1));
+            matches!(pair, (Some(one), Some(next)) if one + 1 != *next)
+        };
+        let inside = letters.saturating_sub(1).min(APART_MAX);
+        let skipped = (1..=inside).rev().find(|&count| apart(index + count - 1));
+        let first = self.places.get(index + skipped.unwrap_or(0));
+        first.copied().unwrap_or(self.end)
+    }
+
+    /// Offset in front of which no later match starts.
+    pub(crate) fn live(&self, automaton: &Automaton) -> u64 {
+        let ends_in_letter = self.places.back().is_some_and(|&last| last + 1 == self.end);
+        let letters = automaton.live(self.state, Text::Raw) as usize;
+        let mut live = match letters {
+            0 => self.end,
+            1..=APART_MAX if !ends_in_letter => self.end,
+            _ => self.start(letters, 0),
+        };
+        for (behind, &state) in (1..).zip(self.undone.iter().rev().flatten()) {
+            let letters = automaton.live(state, Text::Raw) as usize;
+            if letters > APART_MAX {
+                live = live.min(self.start(letters, behind));
+            }
+        }
+        live
+    }
+}
+
+/// Where in a text its letter of this number is; its length behind the last one.
+fn index_of(text: &[u8], letter: usize) -> usize {
+    let letters = text.iter().enumerate();
+    let mut letters = letters.filter(|&(_, &byte)| LETTERS[usize::from(byte)] != 0);
+    letters.nth(letter).map_or(text.len(), |(index, _)| index)
+}
+
+const fn letters_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+}

@@ -1,0 +1,293 @@
+//! What is searched for: each secret, its parts, and the ways to write them that no view decodes.
+//!
+//! The exact needles are searched in the text and in what digits and escapes in it stand for. A second encoding around the
+//! first is seen through by needles that are encoded already. The loose needles are searched in what is left of the text
+//! when everything but letters and digits has been taken out ([`crate::loose`]).
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use zeroize::Zeroizing;
+
+use crate::engine::{Secret, form};
+use crate::loose;
+use crate::parts;
+
+/// Encoded forms of shorter values are not searched: they would be found by chance in ordinary text.
+pub const ENCODED_MIN_BYTES: usize = 6;
+
+/// The longest value of which every loose form is searched; of a longer one the letters themselves, backwards, and in hex.
+const ALL_FORMS_MAX_BYTES: usize = 512;
+
+/// Letters and digits of a loose needle, at least: less is found by chance.
+pub const LOOSE_MIN_BYTES: usize = 8;
+
+/// Bytes to find: not printable, not cloneable, wiped.
+pub struct Needle {
+    /// Number of the secret that it tells of.
+    pub subject: u32,
+    /// How that is written, as an index into [`FORMS`](crate::FORMS); digits and escapes have forms of their own.
+    pub form: u32,
+    /// Not empty.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Searched in the text as it came.
+    pub raw: bool,
+    /// Searched in what digits and escapes stand for.
+    pub decoded: bool,
+}
+
+/// All needles of some secrets. Of equal ones the first is the one that is found.
+#[derive(Default)]
+pub struct Needles {
+    /// Searched byte for byte.
+    pub exact: Vec<Needle>,
+    /// Searched in letters and digits alone: made of small letters and digits, and at least eight long.
+    pub loose: Vec<Needle>,
+}
+
+impl Needles {
+    /// What is to be searched so that these secrets are found. None of them is empty.
+    pub fn of(secrets: &[Secret<'_>]) -> Self {
+        let mut needles = Self::default();
+        // Whole values first: they give their names to what is equal.
+        for (subject, secret) in (0..).zip(secrets) {
+            needles.value(subject, form::RAW, secret.value);
+        }
+        for (subject, secret) in (0..).zip(secrets) {
+            for part in parts::of(secret.value) {
+                needles.value(subject, form::PART, &part);
+            }
+        }
+        for (subject, secret) in (0..).zip(secrets) {
+            needles.fragments(subject, secret.value);
+        }
+        let mut known = BTreeSet::new();
+        needles
+            .loose
+            .retain(|needle| known.insert(needle.bytes.to_vec()));
+        needles
+    }
+
+    fn value(&mut self, subject: u32, form: u32, value: &[u8]) {
+        let encoded = value.len() >= ENCODED_MIN_BYTES;
+        self.exact.push(Needle {
+            subject,
+            form,
+            bytes: value.to_vec().into(),
+            raw: true,
+            decoded: encoded,
+        });
+        if encoded {
+            self.nested(subject, value);
+            self.written(subject, value);
+        }
+    }
+
+    /// The inner one of two encodings, as programs write it.
+    fn nested(&mut self, subject: u32, value: &[u8]) {
+        let mut inner = vec![hex(value, 'a'), hex(value, 'A')];
+        for url in [false, true] {
+            inner.extend((0..3).map(|phase| base64(value, phase, url)));
+        }
+        let mut known = BTreeSet::new();
+        for bytes in inner {
+            if known.insert(bytes.to_vec()) {
+                self.exact.push(Needle {
+                    subject,
+                    form: form::RAW,
+                    bytes,
+                    raw: false,
+                    decoded: true,
+                });
+            }
+        }
+    }
+
+    /// What is searched in letters and digits alone.
+    fn written(&mut self, subject: u32, value: &[u8]) {
+        let backwards: Zeroizing<Vec<u8>> = value.iter().rev().copied().collect::<Vec<_>>().into();
+        self.loose(subject, form::LOOSE, value);
+        self.loose(subject, form::REVERSED, &backwards);
+        self.loose(subject, form::HEX, &hex(value, 'a'));
+        if value.len() > ALL_FORMS_MAX_BYTES {
+            return;
+        }
+        self.loose(
+            subject,
+            form::ROT13,
+            &each(value, |byte, to| to.push(rot13(byte))),
+        );
+        for (form, write) in BYTEWISE {
+            let mut text = Zeroizing::new(Vec::with_capacity(value.len() * 8));
+            value.iter().for_each(|&byte| write(byte, &mut text));
+            self.loose(subject, form, &text);
+        }
+        for phase in 0..5 {
+            self.loose(subject, form::BASE32, &base32(value, phase));
+        }
+        if value.iter().any(|byte| b"&<>\"'".contains(byte)) {
+            self.loose(
+                subject,
+                form::XML,
+                &each(value, |byte, to| xml(byte, "39", to)),
+            );
+            self.loose(
+                subject,
+                form::XML,
+                &each(value, |byte, to| xml(byte, "x27", to)),
+            );
+            self.loose(
+                subject,
+                form::XML,
+                &each(value, |byte, to| xml(byte, "apos", to)),
+            );
+        }
+    }
+
+    /// Any eight letters and digits in a row of a token.
+    fn fragments(&mut self, subject: u32, value: &[u8]) {
+        let letters: Zeroizing<Vec<u8>> = value
+            .iter()
+            .copied()
+            .filter(u8::is_ascii_alphanumeric)
+            .collect::<Vec<_>>()
+            .into();
+        for window in letters.windows(LOOSE_MIN_BYTES) {
+            if looks_random(window) {
+                self.loose(subject, form::FRAGMENT, window);
+            }
+        }
+    }
+
+    fn loose(&mut self, subject: u32, form: u32, text: &[u8]) {
+        let bytes: Zeroizing<Vec<u8>> = loose::letters(text).collect::<Vec<_>>().into();
+        if bytes.len() >= LOOSE_MIN_BYTES {
+            self.loose.push(Needle {
+                subject,
+                form,
+                bytes,
+                raw: true,
+                decoded: false,
+            });
+        }
+    }
+}
+
+/// Ordinary words change between small letters, capitals and digits less often than that.
+fn looks_random(window: &[u8]) -> bool {
+    const CHANGES_MIN: usize = 3;
+    let class = |byte: u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase());
+    let changes = window
+        .windows(2)
+        .filter(|pair| class(pair[0]) != class(pair[1]));
+    changes.count() >= CHANGES_MIN
+}
+
+type Write = fn(u8, &mut Vec<u8>);
+
+/// Ways to write each byte by itself, as letters and digits; signs around them are left out of the text as well.
+const BYTEWISE: [(u32, Write); 8] = [
+    // `\x73`, `&#x73;`
+    (form::HEX, |byte, to| {
+        to.extend(format!("x{byte:02x}").bytes())
+    }),
+    // `0x73`
+    (form::HEX, |byte, to| {
+        to.extend(format!("0x{byte:02x}").bytes())
+    }),
+    // `\u0073`
+    (form::UNICODE, |byte, to| {
+        to.extend(format!("u00{byte:02x}").bytes())
+    }),
+    // `%2573`
+    (form::PERCENT, |byte, to| {
+        to.extend(format!("25{byte:02x}").bytes())
+    }),
+    // `115 101`, `&#115;`
+    (form::DECIMAL, |byte, to| {
+        to.extend(format!("{byte}").bytes())
+    }),
+    // `163 145`, `\163`
+    (form::OCTAL, |byte, to| {
+        to.extend(format!("{byte:03o}").bytes())
+    }),
+    // `0o163`
+    (form::OCTAL, |byte, to| {
+        to.extend(format!("0o{byte:o}").bytes())
+    }),
+    (form::BINARY, |byte, to| {
+        to.extend(format!("{byte:08b}").bytes())
+    }),
+];
+
+fn each(value: &[u8], write: impl Fn(u8, &mut Vec<u8>)) -> Zeroizing<Vec<u8>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(value.len() * 8));
+    value.iter().for_each(|&byte| write(byte, &mut text));
+    text
+}
+
+fn rot13(byte: u8) -> u8 {
+    let turn = |first: u8| first + (byte - first + 13) % 26;
+    match byte {
+        b'a'..=b'z' => turn(b'a'),
+        b'A'..=b'Z' => turn(b'A'),
+        _ => byte,
+    }
+}
+
+/// Named references (XML 1.0, section 4.6), and one of the ways to write an apostrophe.
+fn xml(byte: u8, apostrophe: &str, to: &mut Vec<u8>) {
+    match byte {
+        b'&' => to.extend(b"amp"),
+        b'<' => to.extend(b"lt"),
+        b'>' => to.extend(b"gt"),
+        b'"' => to.extend(if apostrophe == "39" { "34" } else { "quot" }.bytes()),
+        b'\'' => to.extend(apostrophe.bytes()),
+        _ => to.push(byte),
+    }
+}
+
+fn hex(value: &[u8], ten: char) -> Zeroizing<Vec<u8>> {
+    let digit = |value: u8| match value {
+        0..10 => b'0' + value,
+        _ => ten as u8 + value - 10,
+    };
+    each(value, |byte, to| {
+        to.extend([digit(byte >> 4), digit(byte & 15)])
+    })
+}
+
+/// The digits of base64 (RFC 4648) that a value determines alone when it begins at byte `phase` of a group.
+fn base64(value: &[u8], phase: usize, url: bool) -> Zeroizing<Vec<u8>> {
+    const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let digit = |value: usize| match (value, url) {
+        (62, false) => b'+',
+        (62, true) => b'-',
+        (63, false) => b'/',
+        (63, true) => b'_',
+        _ => DIGITS[value],
+    };
+    digits(value, 6, 8 * phase)
+        .map(digit)
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// The same of base32.
+fn base32(value: &[u8], phase: usize) -> Zeroizing<Vec<u8>> {
+    const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let digits = digits(value, 5, 8 * phase).map(|value| DIGITS[value]);
+    digits.collect::<Vec<_>>().into()
+}
+
+/// The values of the whole digits of `width` bits in a value that begins `before` bits behind the start of a digit.
+fn digits(value: &[u8], width: usize, before: usize) -> impl Iterator<Item = usize> {
+    let skipped = (width - before % width) % width;
+    let count = (8 * value.len()).saturating_sub(skipped) / width;
+    let bit = |at: usize| usize::from(value[at / 8] >> (7 - at % 8) & 1);
+    (0..count).map(move |index| {
+        let first = skipped + index * width;
+        (first..first + width).fold(0, |digit, at| digit << 1 | bit(at))
+    })
+}

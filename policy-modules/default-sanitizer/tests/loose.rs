@@ -1,0 +1,140 @@
+//! What is found in letters and digits alone: against the oracle, cut in any way.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
+
+mod harness;
+#[allow(dead_code, reason = "shared with the tests of exact needles")]
+mod oracle;
+
+use default_sanitizer::{Channel, Needle, Needles, Range, Sanitizer, letters};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use harness::{cut, cuts, hidden, run, united};
+
+fn start(needles: &[Vec<u8>]) -> Sanitizer {
+    let needle = |(subject, bytes): (u32, &Vec<u8>)| Needle {
+        subject,
+        form: 6,
+        bytes: bytes.clone().into(),
+        raw: true,
+        decoded: false,
+    };
+    Sanitizer::search(&Needles {
+        exact: Vec::new(),
+        loose: (0..).zip(needles).map(needle).collect(),
+    })
+}
+
+fn check(needles: &[Vec<u8>], text: &[u8], cuts: &[Index]) {
+    let whole = run(start(needles), &[text]);
+    let occurrences = united(oracle::loose_occurrences(needles, text));
+    assert_eq!(hidden(&whole), hidden(&occurrences));
+    assert_eq!(run(start(needles), &cut(text, cuts)), whole, "cut");
+    let bytes: Vec<_> = text.chunks(1).collect();
+    assert_eq!(run(start(needles), &bytes), whole, "byte by byte");
+}
+
+fn needles(alphabet: &'static [u8]) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec(prop::collection::vec(select(alphabet), 8..14), 1..=3)
+}
+
+/// Pieces of a text: a needle by index, what stands between its letters, and what stands in front of it.
+type Piece = (Index, Vec<Vec<u8>>, Vec<u8>);
+
+fn pieces(between: &'static [u8], filler_bytes: usize) -> impl Strategy<Value = Vec<Piece>> {
+    let gap = prop::collection::vec(select(between), 0..4);
+    let gaps = prop::collection::vec(gap, 1..5);
+    let filler = prop::collection::vec(select(between), 0..filler_bytes);
+    prop::collection::vec((any::<Index>(), gaps, filler), 0..5)
+}
+
+fn text(needles: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (needle, gaps, filler) in pieces {
+        text.extend(filler);
+        let needle = &needles[needle.index(needles.len())];
+        for (letter, gap) in needle.iter().zip(gaps.iter().cycle()) {
+            text.push(*letter);
+            text.extend(gap);
+        }
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn anything_between_the_letters(needles in needles(b"ab1"), pieces in pieces(b"ab1A \n,\x08\x1B[m(;\x9B\xC2\0", 12), cuts in cuts()) {
+        check(&needles, &text(&needles, &pieces), &cuts);
+    }
+
+    #[test]
+    fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
+        check(&needles, &text(&needles, &pieces), &cuts);
+    }
+
+    #[test]
+    fn letters_of_two_kinds(needles in needles(b"ab"), text in prop::collection::vec(select(&b"ab \x08"[..]), 0..80), cuts in cuts()) {
+        check(&needles, &text, &cuts);
+    }
+
+    #[test]
+    fn wide_gaps(needles in needles(b"abcdefgh"), gap in 55..75_usize, fill in select(&b" \x1B\0"[..]), cuts in cuts()) {
+        let mut text = Vec::new();
+        for (index, letter) in needles[0].iter().enumerate() {
+            text.push(*letter);
+            if index == 4 {
+                text.extend(vec![fill; gap]);
+            }
+        }
+        check(&needles, &text, &cuts);
+    }
+}
+
+#[test]
+fn a_prompt_is_settled_at_once() {
+    let mut sanitizer = start(&[b"passwordpassword".to_vec(), b"yesorno123".to_vec()]);
+    let mut pushed = 0;
+    for prompt in [
+        "Name? ",
+        "up: ",
+        "p> ",
+        "[y/N] ",
+        "(ye) ",
+        "listen on port:\n",
+    ] {
+        pushed += prompt.len() as u64;
+        let settled = sanitizer.push(Channel::Stdout, prompt.as_bytes()).settled;
+        assert_eq!(settled, pushed, "{prompt}");
+    }
+}
+
+#[test]
+fn a_needle_of_many_letters_in_a_long_text() {
+    let needle: Vec<u8> = letters(&[b'a'; 16_000]).chain(*b"b").collect();
+    let text = b"a ".repeat(1 << 18);
+    assert_eq!(
+        run(start(&[needle]), &text.chunks(8192).collect::<Vec<_>>()),
+        []
+    );
+}
+
+#[test]
+fn letters_that_stand_apart_in_front() {
+    let found = |text: &str| {
+        let ranges = run(start(&[b"s3cretvalue".to_vec()]), &[text.as_bytes()]);
+        let shown = |range: &Range| text[range.start as usize..range.end as usize].to_owned();
+        ranges.iter().map(shown).collect::<Vec<_>>()
+    };
+    assert_eq!(found("x S3CRET-value x"), ["S3CRET-value"]);
+    assert_eq!(found("s 3 c r e t v a l u e"), ["c r e t v a l u e"]);
+    assert_eq!(found("s3 cret value"), ["cret value"]);
+    assert_eq!(found("s 3cret value"), ["3cret value"]);
+    assert_eq!(
+        found("s3cret\x1B[31;1mval\x1B(Bue"),
+        ["s3cret\x1B[31;1mval\x1B(Bue"]
+    );
+    assert_eq!(found("s3cretvalu"), [""; 0]);
+}

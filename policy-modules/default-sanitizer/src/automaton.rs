@@ -110,6 +110,11 @@ impl Automaton {
         self.node(state).grows[Text::Decoded as usize]
     }
 
+    /// Whether there is no needle.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lens.is_empty()
+    }
+
     /// The longest needle that is searched in what was decoded.
     pub(crate) fn longest_hit(&self) -> Hit {
         self.longest

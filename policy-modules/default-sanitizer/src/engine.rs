@@ -13,12 +13,14 @@ use crate::digits::Digits;
 use crate::escapes::Escapes;
 use crate::loose::Loose;
 use crate::needles::{Needle, Needles};
+use crate::shape::Shape;
 use crate::sieve::{Sieve, WINDOW_MAX_BYTES};
+use crate::starts::Starts;
 
 /// How a secret was written, by number of the form.
-pub const FORMS: [&str; 16] = [
+pub const FORMS: [&str; 17] = [
     "raw", "part", "base64", "hex", "percent", "json", "loose", "fragment", "reversed", "rot13",
-    "base32", "unicode", "decimal", "octal", "binary", "xml",
+    "base32", "unicode", "decimal", "octal", "binary", "xml", "shape",
 ];
 
 /// Indexes into [`FORMS`].
@@ -39,6 +41,7 @@ pub(crate) mod form {
     pub(crate) const OCTAL: u32 = 13;
     pub(crate) const BINARY: u32 = 14;
     pub(crate) const XML: u32 = 15;
+    pub(crate) const SHAPE: u32 = 16;
 }
 
 /// Bytes of all secrets together. Each costs up to 480 bytes: it stands in as many needles, of 28 bytes in an automaton.
@@ -133,15 +136,16 @@ impl Sanitizer {
 
     /// Prepares the search for needles.
     pub fn search(needles: &Needles) -> Self {
-        let stream = || Stream::new(&needles.exact);
-        let loose = Sieve::new(&needles.loose);
+        let stream = || Stream::new(needles);
+        let loose = (!needles.loose.is_empty())
+            .then(|| (Automaton::new(&needles.loose), Starts::new(&needles.loose)));
         Self {
             found: Found::new(needles),
             channels: [stream(), stream()],
             search: Search {
                 automaton: Automaton::new(&needles.exact),
                 sieve: Sieve::new(&needles.exact),
-                loose: loose.map(|sieve| (Automaton::new(&needles.loose), sieve)),
+                loose,
             },
         }
     }
@@ -174,7 +178,7 @@ struct Search {
     /// None when a secret is so short that it could start everywhere.
     sieve: Option<Sieve>,
     /// The needles that are searched in letters and digits, if there are any.
-    loose: Option<(Automaton, Sieve)>,
+    loose: Option<(Automaton, Starts)>,
 }
 
 /// One channel: its views, and how far it is.
@@ -185,19 +189,20 @@ struct Stream {
     /// Bytes that escapes of any view begin with.
     leads: Vec<u8>,
     loose: Loose,
+    shape: Option<Shape>,
     /// Bytes pushed so far.
     end: u64,
     settled: u64,
 }
 
 impl Stream {
-    fn new(needles: &[Needle]) -> Self {
-        let encoded = needles.iter().filter(|needle| needle.decoded);
+    fn new(needles: &Needles) -> Self {
+        let encoded = needles.exact.iter().filter(|needle| needle.decoded);
         let mut encoded = encoded.peekable();
         let (mut digits, mut escapes) = (Vec::new(), Vec::new());
         if encoded.peek().is_some() {
             digits.extend([Digits::base64(), Digits::hex()]);
-            escapes.extend([Escapes::percent(), Escapes::json()]);
+            escapes.extend([Escapes::percent(), Escapes::backslash(), Escapes::xml()]);
         }
         if encoded.any(|needle| needle.bytes.contains(&b' ')) {
             escapes.push(Escapes::percent_plus());
@@ -211,14 +216,22 @@ impl Stream {
             escapes,
             leads,
             loose: Loose::new(),
+            shape: needles.numbers.map(Shape::new),
             end: 0,
             settled: 0,
         }
     }
 
     fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
-        if let Some((automaton, sieve)) = &search.loose {
-            self.loose.push(automaton, sieve, chunk, found);
+        if let Some((automaton, starts)) = &search.loose {
+            self.loose.push(automaton, starts, chunk, found);
+        }
+        if let Some(shape) = &mut self.shape {
+            shape.push(chunk, found);
+        }
+        if search.automaton.is_empty() {
+            self.end += chunk.len() as u64;
+            return;
         }
         let base = self.end;
         let mut at = 0;
@@ -285,7 +298,11 @@ impl Stream {
         if marks.lead < from || !marks.started {
             let next = match *self.leads {
                 [a, b, c] => memchr::memchr3(a, b, c, rest),
-                [a, b] => memchr::memchr2(a, b, rest),
+                [a, b, c, d] => {
+                    let first = memchr::memchr2(a, b, rest);
+                    let rest = &rest[..first.unwrap_or(rest.len())];
+                    memchr::memchr2(c, d, rest).or(first)
+                }
                 _ => None,
             };
             marks.lead = next.map_or(chunk.len(), |index| from + index);
@@ -330,12 +347,17 @@ impl Stream {
         for view in &mut self.escapes {
             view.finish(automaton, self.end, found);
         }
+        if let Some(shape) = &mut self.shape {
+            shape.finish(found);
+        }
     }
 
     fn settle(&mut self, search: &Search) -> u64 {
         let loose = search.loose.as_ref();
         let loose = loose.map_or(self.end, |(automaton, _)| self.loose.live(automaton));
-        self.settled = self.settled.max(self.live(&search.automaton).min(loose));
+        let shape = self.shape.as_ref().map_or(self.end, Shape::live);
+        let exact = self.live(&search.automaton);
+        self.settled = self.settled.max(exact.min(loose).min(shape));
         self.settled
     }
 
@@ -397,7 +419,9 @@ pub(crate) struct Found {
 impl Found {
     fn new(needles: &Needles) -> Self {
         let all = needles.exact.iter().chain(&needles.loose);
-        let subjects = all.map(|needle| needle.subject as usize + 1).max();
+        let subjects = all.map(|needle| needle.subject);
+        let subjects = subjects.chain(needles.numbers.map(|numbers| numbers.subject));
+        let subjects = subjects.max().map_or(0, |last| last as usize + 1);
         let labels = |needles: &[Needle]| {
             let labels = needles.iter().map(|needle| (needle.subject, needle.form));
             labels.collect()
@@ -405,7 +429,7 @@ impl Found {
         Self {
             ranges: Vec::new(),
             looked_at: 0,
-            last: vec![0; subjects.unwrap_or(0) * FORMS.len()],
+            last: vec![0; subjects * FORMS.len()],
             exact: labels(&needles.exact),
             loose: labels(&needles.loose),
         }
@@ -443,6 +467,16 @@ impl Found {
             end,
             subject,
             form,
+        });
+    }
+
+    /// A number.
+    pub(crate) fn shape(&mut self, subject: u32, start: u64, end: u64) {
+        self.add(Range {
+            start,
+            end,
+            subject,
+            form: form::SHAPE,
         });
     }
 

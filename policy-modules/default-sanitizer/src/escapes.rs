@@ -1,5 +1,5 @@
-//! Views of text in which some bytes are escaped: percent (RFC 3986, and forms with `+` for a space) and JSON strings
-//! (RFC 8259). Any byte may stand for itself or be escaped; only what has an escape in it is reported, the rest is raw.
+//! Views of text in which some bytes are escaped: percent (RFC 3986, and forms with `+` for a space), backslashes (JSON
+//! strings, RFC 8259; string literals of C and its kin; shells), and references of XML and HTML. Any byte may stand for itself or be escaped; only what has an escape in it is reported, the rest is raw.
 //!
 //! What is no complete escape stands for itself. A secret is what a reader decodes who begins at any offset: a stray lead in
 //! front of it must not spoil it (`%ba%61` is a byte 0xBA and an `a`, but also a `baa` behind a percent sign). One reading of
@@ -14,7 +14,7 @@ use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::{Found, form};
 use crate::sieve::Sieve;
 
-/// The longest escape: a surrogate pair, `\ud83d\ude00`.
+/// The longest escape: a surrogate pair, `\ud83d\ude00`. References have leading zeros up to that.
 const ESCAPE_MAX_BYTES: usize = 12;
 
 /// Branches followed at once. There are more only where both secret and text repeat themselves (`""""""` as `\"\"\"\"\"\"`).
@@ -53,10 +53,15 @@ static PERCENT_PLUS: Escaping = Escaping {
     leads: [b'%', b'+'],
     decode: percent,
 };
-static JSON: Escaping = Escaping {
+static BACKSLASH: Escaping = Escaping {
     form: form::JSON,
     leads: [b'\\'; 2],
-    decode: json,
+    decode: backslash,
+};
+static XML: Escaping = Escaping {
+    form: form::XML,
+    leads: [b'&'; 2],
+    decode: xml,
 };
 
 pub(crate) struct Escapes {
@@ -119,8 +124,12 @@ impl Escapes {
         Self::new(&PERCENT_PLUS)
     }
 
-    pub(crate) fn json() -> Self {
-        Self::new(&JSON)
+    pub(crate) fn backslash() -> Self {
+        Self::new(&BACKSLASH)
+    }
+
+    pub(crate) fn xml() -> Self {
+        Self::new(&XML)
     }
 
     fn new(escaping: &'static Escaping) -> Self {
@@ -214,7 +223,14 @@ impl Escapes {
     fn decode(&mut self, automaton: &Automaton, end: u64, ended: bool, found: &mut Found) {
         while let Some(&first) = self.pending.first() {
             let decoded = if self.escaping.leads.contains(&first) {
-                (self.escaping.decode)(&self.pending)
+                match (self.escaping.decode)(&self.pending) {
+                    // What goes on with one digit less is an escape all the same.
+                    Decoded::Incomplete if ended => {
+                        const IN_NO_ESCAPE: [u8; 1] = [0xFF];
+                        (self.escaping.decode)(&[&self.pending[..], &IN_NO_ESCAPE].concat())
+                    }
+                    decoded => decoded,
+                }
             } else {
                 Decoded::Literal
             };
@@ -277,8 +293,8 @@ impl Escapes {
     /// Gives up the branch that begins at offset `start`. To leak nothing and to stay linear, all it could have become is
     /// hidden instead.
     fn add_flood(&mut self, automaton: &Automaton, start: u64, found: &mut Found) {
-        // The escapes with the most bytes for a decoded one are `\u0041`.
-        const EXPANSION: u64 = 6;
+        // A decoded byte may have taken a whole escape.
+        const EXPANSION: u64 = ESCAPE_MAX_BYTES as u64;
         self.end_flood(automaton, start + 1, found);
         let len = u64::from(automaton.longest_hit().len);
         self.flood = Some((start, start + EXPANSION * len + ESCAPE_MAX_BYTES as u64));
@@ -416,23 +432,94 @@ fn percent(text: &[u8]) -> Decoded {
     }
 }
 
-fn json(text: &[u8]) -> Decoded {
+fn backslash(text: &[u8]) -> Decoded {
     let byte = match text.get(1) {
         None => return Decoded::Incomplete,
-        Some(b'u') => return json_unicode(&text[2..]),
-        Some(byte @ (b'"' | b'\\' | b'/')) => *byte,
+        Some(b'u') => return backslash_unicode(&text[2..]),
+        Some(b'x') => {
+            return match hex(&text[2..], 2) {
+                Some(value) => escape(4, &[value as u8]),
+                None => missing(&text[2..], 2),
+            };
+        }
+        Some(b'0'..=b'7') => return octal(&text[1..]),
+        Some(b'a') => 0x07,
         Some(b'b') => 0x08,
         Some(b't') => b'\t',
         Some(b'n') => b'\n',
+        Some(b'v') => 0x0B,
         Some(b'f') => 0x0C,
         Some(b'r') => b'\r',
+        Some(b'e') => 0x1B,
+        // JSON has three of them, shells all.
+        Some(sign @ b' '..=b'~') if !sign.is_ascii_alphanumeric() => *sign,
         Some(_) => return Decoded::Literal,
     };
     escape(2, &[byte])
 }
 
+/// One to three octal digits.
+fn octal(digits: &[u8]) -> Decoded {
+    let digits = &digits[..digits.len().min(3)];
+    let count = digits
+        .iter()
+        .take_while(|digit| (b'0'..=b'7').contains(digit))
+        .count();
+    if count == digits.len() && count < 3 {
+        return Decoded::Incomplete;
+    }
+    let value = digits[..count]
+        .iter()
+        .fold(0_u32, |value, digit| value << 3 | u32::from(digit - b'0'));
+    escape(1 + count, &[value as u8])
+}
+
+/// `&amp;`, `&#39;`, `&#x27;`.
+fn xml(text: &[u8]) -> Decoded {
+    const NAMES: [(&[u8], u8); 5] = [
+        (b"&amp;", b'&'),
+        (b"&lt;", b'<'),
+        (b"&gt;", b'>'),
+        (b"&quot;", b'"'),
+        (b"&apos;", b'\''),
+    ];
+    for (name, byte) in NAMES {
+        if text.starts_with(name) {
+            return escape(name.len(), &[byte]);
+        }
+        if name.starts_with(text) {
+            return Decoded::Incomplete;
+        }
+    }
+    let (first, radix) = match text {
+        [b'&', b'#'] => return Decoded::Incomplete,
+        [b'&', b'#', b'x' | b'X', ..] => (3, 16),
+        [b'&', b'#', ..] => (2, 10),
+        _ => return Decoded::Literal,
+    };
+    let digits = text[first..]
+        .iter()
+        .take_while(|byte| char::from(**byte).is_digit(radix));
+    let end = first + digits.count();
+    match text.get(end) {
+        None if end < ESCAPE_MAX_BYTES => Decoded::Incomplete,
+        Some(b';') if end > first => {
+            let value = text[first..end].iter().try_fold(0_u32, |value, digit| {
+                value
+                    .checked_mul(radix)?
+                    .checked_add(char::from(*digit).to_digit(radix)?)
+            });
+            match value.and_then(char::from_u32) {
+                Some(char) => escape(end + 1, char.encode_utf8(&mut [0; 4]).as_bytes()),
+                None => Decoded::Literal,
+            }
+        }
+        _ => Decoded::Literal,
+    }
+}
+
 /// `text` is what follows `\u`.
-fn json_unicode(text: &[u8]) -> Decoded {
+fn backslash_unicode(text: &[u8]) -> Decoded {
     let Some(unit) = hex(text, 4) else {
         return missing(text, 4);
     };

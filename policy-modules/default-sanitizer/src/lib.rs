@@ -14,11 +14,14 @@ mod escapes;
 mod loose;
 mod needles;
 mod parts;
+mod shape;
 mod sieve;
+mod starts;
 
 pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
 pub use loose::letters;
 pub use needles::{ENCODED_MIN_BYTES, LOOSE_MIN_BYTES, Needle, Needles};
+pub use shape::Numbers;
 
 #[cfg(target_family = "wasm")]
 mod component;

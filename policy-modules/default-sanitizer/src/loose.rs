@@ -5,7 +5,7 @@
 //! So that a prompt is not held back because it ends like a needle begins, up to two letters that stand apart in front of
 //! the others are not part of a match.
 //!
-//! Most of the text only runs through a [`Sieve`], as blocks of letters; steps are taken where that has found something,
+//! Most of the text is only looked at for [`Starts`], as blocks of letters; steps are taken where that has found something,
 //! and at the end of each chunk.
 
 #![forbid(unsafe_code)]
@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::Found;
-use crate::sieve::Sieve;
+use crate::starts::{Starts, WINDOW};
 
-/// Bytes between two letters of a match, at most.
-const GAP_MAX_BYTES: u64 = 64;
+/// Bytes between two letters of a match, at most, without those of terminal escapes.
+const GAP_MAX_BYTES: u8 = 64;
 
 /// Letters that may stand apart in front of a match.
 const APART_MAX: usize = 2;
@@ -62,6 +62,8 @@ pub(crate) struct Loose {
     places: VecDeque<u64>,
     /// The last characters that may be typed over: the state in front of a letter, none for others.
     undone: VecDeque<Option<State>>,
+    /// Bytes since the last letter, up to one too many.
+    gap: u8,
     /// The byte before.
     before: u8,
     letters: Box<[u8; BLOCK_BYTES]>,
@@ -76,6 +78,7 @@ impl Loose {
             escape: Escape::None,
             places: VecDeque::new(),
             undone: VecDeque::new(),
+            gap: 0,
             before: 0,
             letters: Box::new([0; BLOCK_BYTES]),
             end: 0,
@@ -85,7 +88,7 @@ impl Loose {
     pub(crate) fn push(
         &mut self,
         automaton: &Automaton,
-        sieve: &Sieve,
+        starts: &Starts,
         chunk: &[u8],
         found: &mut Found,
     ) {
@@ -94,7 +97,7 @@ impl Loose {
         let mut woken = None;
         while at < chunk.len() {
             if let Some(from) = self.drowsy(automaton, base, woken) {
-                let to = self.skip(sieve, chunk, from);
+                let to = self.skip(starts, chunk, from);
                 woken = Some(to);
                 // In front of that nothing can be typed over any more.
                 if to >= at + UNDONE_MAX {
@@ -102,9 +105,9 @@ impl Loose {
                     self.wake(base + at as u64, chunk[at - 1]);
                 }
             }
-            // At least a whole window, so that whatever the sieve has pointed at is live or not there.
+            // At least a whole window, so that whatever was pointed at is live or not there.
             let mut letters = 0;
-            while at < chunk.len() && letters < sieve.window() {
+            while at < chunk.len() && letters < WINDOW {
                 letters += usize::from(LETTERS[usize::from(chunk[at])] != 0);
                 self.step(automaton, chunk[at], found);
                 at += 1;
@@ -112,7 +115,7 @@ impl Loose {
         }
     }
 
-    /// Where in the chunk the sieve can take over: behind where it was `woken` last, and not inside of an escape.
+    /// Where in the chunk the search for starts can take over: behind where it was `woken` last, and not inside of an escape.
     fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
         if self.escape != Escape::None {
             return None;
@@ -129,20 +132,18 @@ impl Loose {
     }
 
     /// Where in the chunk, from `from` on, there may be a match that begins there, or something that has to be stepped through.
-    fn skip(&mut self, sieve: &Sieve, chunk: &[u8], from: usize) -> usize {
+    fn skip(&mut self, starts: &Starts, chunk: &[u8], from: usize) -> usize {
         let mut from = from;
         loop {
             let block = &chunk[from..chunk.len().min(from + BLOCK_BYTES)];
             let special = memchr::memchr3(ESCAPE, BACKSPACE, CONTROL_SEQUENCE, block);
             let plain = &block[..special.unwrap_or(block.len())];
             let count = self.compact(plain);
-            let windows = (count + 1).saturating_sub(sieve.window());
-            let (stop, is_start) = sieve.scan(&self.letters[..count], 0, windows);
-            if is_start {
-                return from + index_of(plain, stop);
+            if let Some(start) = starts.find(&self.letters[..count]) {
+                return from + index_of(plain, start);
             }
             // The last letters are the first ones of windows that do not end here, or are typed over.
-            let stop = windows.saturating_sub(UNDONE_MAX);
+            let stop = count.saturating_sub(WINDOW - 1 + UNDONE_MAX);
             let rest = index_of(plain, stop).min(plain.len().saturating_sub(UNDONE_MAX));
             let rest = from + rest;
             let is_last = from + block.len() == chunk.len();
@@ -174,6 +175,7 @@ impl Loose {
 
     fn reset(&mut self) {
         self.state = ROOT;
+        self.gap = 0;
         self.places.clear();
         self.undone.clear();
     }
@@ -196,11 +198,8 @@ impl Loose {
             b'\n' => self.undone.clear(),
             _ => self.may_undo(None),
         }
-        if self
-            .places
-            .back()
-            .is_some_and(|&last| self.end - last > GAP_MAX_BYTES)
-        {
+        self.gap += 1;
+        if self.gap > GAP_MAX_BYTES {
             self.reset();
         }
     }
@@ -243,6 +242,7 @@ impl Loose {
     }
 
     fn letter(&mut self, automaton: &Automaton, at: u64, letter: u8, found: &mut Found) {
+        self.gap = 0;
         self.may_undo(Some(self.state));
         self.state = automaton.next(self.state, letter);
         self.places.push_back(at);

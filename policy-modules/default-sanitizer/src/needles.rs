@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::engine::{Secret, form};
 use crate::loose;
 use crate::parts;
+use crate::shape::{Numbers, is_guessable};
 
 /// Encoded forms of shorter values are not searched: they would be found by chance in ordinary text.
 pub const ENCODED_MIN_BYTES: usize = 6;
@@ -44,12 +45,17 @@ pub struct Needles {
     pub exact: Vec<Needle>,
     /// Searched in letters and digits alone: made of small letters and digits, and at least eight long.
     pub loose: Vec<Needle>,
+    /// Numbers that are hidden whatever they are.
+    pub numbers: Option<Numbers>,
 }
 
 impl Needles {
     /// What is to be searched so that these secrets are found. None of them is empty.
     pub fn of(secrets: &[Secret<'_>]) -> Self {
-        let mut needles = Self::default();
+        let mut needles = Self {
+            numbers: Numbers::of(secrets),
+            ..Self::default()
+        };
         // Whole values first: they give their names to what is equal.
         for (subject, secret) in (0..).zip(secrets) {
             needles.value(subject, form::RAW, secret.value);
@@ -71,13 +77,17 @@ impl Needles {
 
     fn value(&mut self, subject: u32, form: u32, value: &[u8]) {
         let encoded = value.len() >= ENCODED_MIN_BYTES;
-        self.exact.push(Needle {
-            subject,
-            form,
-            bytes: value.to_vec().into(),
-            raw: true,
-            decoded: encoded,
-        });
+        // As it stands it is hidden with all numbers, and must not be told from them.
+        let raw = !is_guessable(value);
+        if raw || encoded {
+            self.exact.push(Needle {
+                subject,
+                form,
+                bytes: value.to_vec().into(),
+                raw,
+                decoded: encoded,
+            });
+        }
         if encoded {
             self.nested(subject, value);
             self.written(subject, value);
@@ -125,23 +135,6 @@ impl Needles {
         }
         for phase in 0..5 {
             self.loose(subject, form::BASE32, &base32(value, phase));
-        }
-        if value.iter().any(|byte| b"&<>\"'".contains(byte)) {
-            self.loose(
-                subject,
-                form::XML,
-                &each(value, |byte, to| xml(byte, "39", to)),
-            );
-            self.loose(
-                subject,
-                form::XML,
-                &each(value, |byte, to| xml(byte, "x27", to)),
-            );
-            self.loose(
-                subject,
-                form::XML,
-                &each(value, |byte, to| xml(byte, "apos", to)),
-            );
         }
     }
 
@@ -233,18 +226,6 @@ fn rot13(byte: u8) -> u8 {
         b'a'..=b'z' => turn(b'a'),
         b'A'..=b'Z' => turn(b'A'),
         _ => byte,
-    }
-}
-
-/// Named references (XML 1.0, section 4.6), and one of the ways to write an apostrophe.
-fn xml(byte: u8, apostrophe: &str, to: &mut Vec<u8>) {
-    match byte {
-        b'&' => to.extend(b"amp"),
-        b'<' => to.extend(b"lt"),
-        b'>' => to.extend(b"gt"),
-        b'"' => to.extend(if apostrophe == "39" { "34" } else { "quot" }.bytes()),
-        b'\'' => to.extend(apostrophe.bytes()),
-        _ => to.push(byte),
     }
 }
 

@@ -21,8 +21,8 @@ fn start(needles: &[Vec<u8>]) -> Sanitizer {
         decoded: false,
     };
     Sanitizer::search(&Needles {
-        exact: Vec::new(),
         loose: (0..).zip(needles).map(needle).collect(),
+        ..Needles::default()
     })
 }
 

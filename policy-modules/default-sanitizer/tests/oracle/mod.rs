@@ -12,7 +12,8 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     let mut all = Vec::new();
     let percent = units(text, percent);
     let percent_plus = units(text, percent_plus);
-    let json = units(text, json);
+    let json = units(text, backslash);
+    let xml = units(text, xml);
     for (subject, secret) in secrets.iter().enumerate() {
         let mut add = |form: &str, (start, end): (usize, usize)| {
             let form = FORMS.iter().position(|name| *name == form).unwrap() as u32;
@@ -43,6 +44,7 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
             ("percent", &percent),
             ("percent", &percent_plus),
             ("json", &json),
+            ("xml", &xml),
         ] {
             for start in 0..text.len() {
                 for skipped in 0..units[start].bytes.len() {
@@ -56,7 +58,7 @@ pub(crate) fn occurrences(secrets: &[Vec<u8>], text: &[u8]) -> Vec<Range> {
     all
 }
 
-/// Bytes between two letters of a loose match, at most.
+/// Bytes between two letters of a loose match, at most, without those of terminal escapes.
 const GAP_MAX_BYTES: usize = 64;
 
 /// Letters that may stand apart in front of a loose match.
@@ -98,6 +100,7 @@ fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
     let mut letters: Vec<(u8, usize)> = Vec::new();
     // Whether each of the last characters was a letter.
     let mut undone: Vec<bool> = Vec::new();
+    let mut gap = 0;
     let mut at = 0;
     while at < text.len() {
         if let Some(len) = escape_len(text, at) {
@@ -108,6 +111,7 @@ fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
         if byte.is_ascii_alphanumeric() {
             letters.push((byte.to_ascii_lowercase(), at));
             undone.push(true);
+            gap = 0;
             readings.push(letters.clone());
         } else {
             match byte {
@@ -119,12 +123,11 @@ fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
                 b'\n' => undone.clear(),
                 _ => undone.push(false),
             }
-            if letters
-                .last()
-                .is_some_and(|(_, last)| at + 1 - last > GAP_MAX_BYTES)
-            {
+            gap += 1;
+            if gap > GAP_MAX_BYTES {
                 letters.clear();
                 undone.clear();
+                gap = 0;
             }
         }
         let forgotten = undone.len().saturating_sub(UNDONE_MAX);
@@ -301,20 +304,59 @@ fn percent_plus(text: &str) -> Escape {
     }
 }
 
-fn json(text: &str) -> Escape {
-    let meaning = match text.strip_prefix('\\')?.chars().next()? {
-        'n' => "\n",
-        't' => "\t",
-        'b' => "\x08",
-        'f' => "\x0C",
-        'r' => "\r",
-        '"' => "\"",
-        '\\' => "\\",
-        '/' => "/",
+fn backslash(text: &str) -> Escape {
+    let rest = text.strip_prefix('\\')?;
+    let meaning = match rest.chars().next()? {
+        'n' => "\n".to_owned(),
+        't' => "\t".to_owned(),
+        'a' => "\x07".to_owned(),
+        'b' => "\x08".to_owned(),
+        'v' => "\x0B".to_owned(),
+        'f' => "\x0C".to_owned(),
+        'r' => "\r".to_owned(),
+        'e' => "\x1B".to_owned(),
         'u' => return json_unicode(text),
+        'x' => {
+            let digits = rest.get(1..3)?;
+            let all = digits.chars().all(|digit| digit.is_ascii_hexdigit());
+            return all.then(|| (4, vec![u8::from_str_radix(digits, 16).unwrap()]));
+        }
+        '0'..='7' => {
+            let digits: String = rest
+                .chars()
+                .take(3)
+                .take_while(|digit| digit.is_digit(8))
+                .collect();
+            let value = u32::from_str_radix(&digits, 8).unwrap();
+            return Some((1 + digits.len(), vec![value as u8]));
+        }
+        sign if sign == ' ' || sign.is_ascii_punctuation() => sign.to_string(),
         _ => return None,
     };
-    Some((2, meaning.as_bytes().to_vec()))
+    Some((2, meaning.into_bytes()))
+}
+
+fn xml(text: &str) -> Escape {
+    let end = text.find(';')?;
+    let meaning = match text.get(..end)? {
+        "&amp" => '&',
+        "&lt" => '<',
+        "&gt" => '>',
+        "&quot" => '"',
+        "&apos" => '\'',
+        reference => {
+            let number = reference.strip_prefix("&#")?;
+            let (digits, radix) = match number.strip_prefix(['x', 'X']) {
+                Some(digits) => (digits, 16),
+                None => (number, 10),
+            };
+            if !digits.chars().all(|digit| digit.is_digit(radix)) {
+                return None;
+            }
+            char::from_u32(u32::from_str_radix(digits, radix).ok()?)?
+        }
+    };
+    Some((end + 1, meaning.to_string().into_bytes()))
 }
 
 fn json_unicode(text: &str) -> Escape {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+#[allow(dead_code, reason = "shared with the tests against the oracle")]
 mod harness;
 
 use default_sanitizer::{Channel, FORMS, Range, Sanitizer, Secret};

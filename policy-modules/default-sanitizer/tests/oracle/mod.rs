@@ -161,9 +161,8 @@ fn escape_len(text: &[u8], at: usize) -> Option<usize> {
         .take_while(|byte| between.contains(*byte))
         .count();
     end += count;
-    match text.get(end) {
-        Some(0x30..=0x7E) => end += 1,
-        _ => {}
+    if let Some(0x30..=0x7E) = text.get(end) {
+        end += 1;
     }
     Some(end - at)
 }

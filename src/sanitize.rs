@@ -253,7 +253,10 @@ impl<F: Finder> Stage<F> {
         chunk: &[u8],
         shown: &mut Sanitized,
     ) -> Result<(), Withheld> {
-        let verdict = self.finder.push(channel, chunk);
+        let verdict = self
+            .finder
+            .push(channel, chunk)
+            .and_then(|verdict| self.known(verdict));
         let taken = verdict.and_then(|verdict| self.stream(channel).take(chunk, verdict));
         taken.map_err(|error| error.by(self.name.as_ref()))?;
         self.release(channel, shown);
@@ -261,11 +264,29 @@ impl<F: Finder> Stage<F> {
     }
 
     fn finish(&mut self, channel: Channel, shown: &mut Sanitized) -> Result<(), Withheld> {
-        let verdict = self.finder.finish(channel);
+        let verdict = self
+            .finder
+            .finish(channel)
+            .and_then(|verdict| self.known(verdict));
         let ended = verdict.and_then(|verdict| self.stream(channel).end(verdict));
         ended.map_err(|error| error.by(self.name.as_ref()))?;
         self.release(channel, shown);
         Ok(())
+    }
+
+    /// The verdict, if its numbers stand for something.
+    fn known(&self, verdict: Verdict) -> Result<Verdict, Withheld> {
+        let Legend { subjects, forms } = self.finder.legend();
+        let is_known = |range: &Range| {
+            (range.subject as usize) < subjects.len() && (range.form as usize) < forms.len()
+        };
+        if verdict.hide.iter().all(is_known) {
+            Ok(verdict)
+        } else {
+            Err(Withheld::because(
+                "it answered a range of a subject or a form that its legend does not have",
+            ))
+        }
     }
 
     fn stream(&mut self, channel: Channel) -> &mut Stream {

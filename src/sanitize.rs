@@ -107,6 +107,11 @@ impl Withheld {
         }
     }
 
+    /// The custom module that it was; none for the built-in one.
+    pub fn module(&self) -> Option<&str> {
+        self.module.as_deref()
+    }
+
     /// Says which module it was. Without a name, it is the built-in one.
     fn by(self, module: Option<&String>) -> Self {
         Self {

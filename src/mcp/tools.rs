@@ -299,6 +299,10 @@ fn explain(error: &RunError) -> Refusal {
             trusted from now on, or take the entry out."
                 .to_owned()
         }
+        RunError::Withheld(withheld) if withheld.module().is_some() => {
+            "\nThe command has run, or was ended. A person can repair the module, or take it out of sanitizers in the policy file."
+                .to_owned()
+        }
         RunError::SecretNotFound(_) => {
             "\nsecret_list shows what there is; names are case-sensitive.".to_owned()
         }

@@ -1,5 +1,7 @@
 //! Numbers of payment cards.
 
+#![forbid(unsafe_code)]
+
 use scan::{Found, Shape, distance, length};
 
 /// Digits of a card's number (ISO/IEC 7812).
@@ -17,11 +19,7 @@ impl Shape for Card {
         if skipped > 0 {
             return Found::Nothing(skipped);
         }
-        let is_inside = match before {
-            [.., b'0'..=b'9'] => true,
-            [b'0'..=b'9', b'.'] => true,
-            _ => false,
-        };
+        let is_inside = matches!(before, [.., b'0'..=b'9'] | [b'0'..=b'9', b'.']);
         if is_inside {
             return Found::Nothing(1);
         }

@@ -1,5 +1,7 @@
 //! E-mail addresses.
 
+#![forbid(unsafe_code)]
+
 use scan::{Found, Shape, distance, length};
 
 /// Longest part before the `@` that is looked at, in bytes: more is not allowed (RFC 5321, 4.5.3.1.1).

@@ -2,8 +2,6 @@
 //!
 //! At most 320 bytes are held back: the longest address and what follows it.
 
-#![forbid(unsafe_code)]
-
 mod card;
 mod email;
 

@@ -1,5 +1,7 @@
 //! JSON Web Tokens.
 
+#![forbid(unsafe_code)]
+
 use scan::{Found, Shape, distance, length};
 
 use crate::is_word;

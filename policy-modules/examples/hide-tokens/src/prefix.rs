@@ -1,5 +1,7 @@
 //! Tokens that begin with the name of their kind.
 
+#![forbid(unsafe_code)]
+
 use scan::{Class, Found, Shape, distance, length};
 
 use crate::is_word;

@@ -1,5 +1,7 @@
 //! Values of queries, forms and assignments.
 
+#![forbid(unsafe_code)]
+
 use scan::{Found, Shape, distance};
 
 /// Names of values that are secret, also as the last part of a longer name: `access_token`, `X-Amz-Signature`.

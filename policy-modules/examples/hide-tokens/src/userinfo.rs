@@ -1,5 +1,7 @@
 //! Passwords in URLs.
 
+#![forbid(unsafe_code)]
+
 use scan::{Found, Shape, distance, length};
 
 /// Longest `user:password@` that is seen, in bytes.

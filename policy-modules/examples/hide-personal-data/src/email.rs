@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use scan::{Found, Shape, distance, length};
+use scan::{Found, Shape, distance, distance_of, length};
 
 /// Longest part before the `@` that is looked at, in bytes: more is not allowed (RFC 5321, 4.5.3.1.1).
 const LOCAL_MAX_BYTES: usize = 64;
@@ -14,7 +14,9 @@ pub(crate) struct Email;
 
 impl Shape for Email {
     fn at(&self, _: &[u8], rest: &[u8], ended: bool) -> Found {
-        let skipped = distance(rest, is_local);
+        // Nothing begins further away from an `@` than the longest name.
+        let far = distance_of(b'@', rest).saturating_sub(LOCAL_MAX_BYTES);
+        let skipped = far + distance(&rest[far..], is_local);
         if skipped > 0 {
             return Found::Nothing(skipped);
         }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use scan::{Found, Shape, distance, length};
+use scan::{Found, Shape, distance_of_pair, length};
 
 use crate::is_word;
 
@@ -18,7 +18,7 @@ pub(crate) struct Jwt;
 
 impl Shape for Jwt {
     fn at(&self, _: &[u8], rest: &[u8], ended: bool) -> Found {
-        let skipped = distance(rest, |byte| byte == b'e');
+        let skipped = distance_of_pair(rest, |first, second| (first, second) == (b'e', b'y'));
         if skipped > 0 {
             return Found::Nothing(skipped);
         }

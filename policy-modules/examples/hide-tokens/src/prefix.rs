@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use scan::{Class, Found, Shape, distance, length};
+use scan::{Class, Found, Shape, distance_of_pair, length};
 
 use crate::is_word;
 
@@ -53,7 +53,11 @@ pub(crate) struct Prefixed;
 
 impl Shape for Prefixed {
     fn at(&self, before: &[u8], rest: &[u8], ended: bool) -> Found {
-        let skipped = distance(rest, |byte| matches!(byte, b'g' | b'A' | b's'));
+        let skipped = distance_of_pair(rest, |first, second| match first {
+            b'g' => matches!(second, b'h' | b'i' | b'l'),
+            b'A' => matches!(second, b'K' | b'S'),
+            first => first == b's' && second == b'k',
+        });
         if skipped > 0 {
             return Found::Nothing(skipped);
         }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use scan::{Found, Shape, distance};
+use scan::{Found, Shape, distance, distance_of};
 
 /// Names of values that are secret, also as the last part of a longer name: `access_token`, `X-Amz-Signature`.
 const NAMES: [&[u8]; 12] = [
@@ -20,12 +20,17 @@ const NAMES: [&[u8]; 12] = [
     b"credential=",
 ];
 
+/// Longest of them, in bytes.
+const NAME_MAX_BYTES: usize = 12;
+
 /// The value of `access_token=…` and the like.
 pub(crate) struct QueryValue;
 
 impl Shape for QueryValue {
     fn at(&self, before: &[u8], rest: &[u8], ended: bool) -> Found {
-        let skipped = distance(rest, is_initial);
+        // Nothing begins further away from a `=` than the longest name.
+        let far = distance_of(b'=', rest).saturating_sub(NAME_MAX_BYTES);
+        let skipped = far + distance(&rest[far..], is_initial);
         if skipped > 0 {
             return Found::Nothing(skipped);
         }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use scan::{Found, Shape, distance, length};
+use scan::{Found, Shape, distance_of, length};
 
 /// Longest `user:password@` that is seen, in bytes.
 const USERINFO_MAX_BYTES: usize = 2048;
@@ -12,7 +12,7 @@ pub(crate) struct Password;
 
 impl Shape for Password {
     fn at(&self, _: &[u8], rest: &[u8], ended: bool) -> Found {
-        let skipped = distance(rest, |byte| byte == b'/');
+        let skipped = distance_of(b'/', rest);
         if skipped > 0 {
             return Found::Nothing(skipped);
         }

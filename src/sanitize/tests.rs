@@ -121,6 +121,29 @@ fn a_later_finder_takes_no_marker_apart() {
 }
 
 #[test]
+fn a_marker_stays_whole_where_a_later_finder_gets_it_in_two_calls() {
+    let text = vec![b'x'; PIECE_MAX_BYTES + 100];
+    // The marker of the first finder begins six bytes before the end of the first call.
+    let start = PIECE_MAX_BYTES as u64 - 6;
+    let twice = |second: (u64, u64, u32)| {
+        let (shown, _) = rewrite_twice(&text, [&[(start, start + 2, 0)], &[second]], &[]);
+        let shown = String::from_utf8(shown).expect("text");
+        let kept = shown.matches('x').count();
+        (shown.replace('x', ""), text.len() - kept)
+    };
+    let marker_end = start + "[REDACTED:A]".len() as u64;
+    let hidden = "[REDACTED:B]".to_owned();
+    assert_eq!(twice((start - 5, start + 3, 1)), (hidden.clone(), 7));
+    assert_eq!(twice((start - 5, start + 9, 1)), (hidden.clone(), 7));
+    assert_eq!(twice((start + 1, marker_end + 5, 1)), (hidden.clone(), 7));
+    assert_eq!(twice((start + 9, marker_end + 5, 1)), (hidden, 7));
+    let marker = "[REDACTED:A]".to_owned();
+    assert_eq!(twice((start + 2, start + 9, 1)), (marker.clone(), 2));
+    let both = format!("{marker}[REDACTED:B]");
+    assert_eq!(twice((marker_end, marker_end + 5, 1)), (both, 7));
+}
+
+#[test]
 fn a_text_that_looks_like_a_marker_is_a_text() {
     let (shown, _) = rewrite_twice(b"[REDACTED:A]", [&[], &[(3, 5, 1)]], &[]);
     assert_eq!(shown, b"[RE[REDACTED:B]CTED:A]");

@@ -3,11 +3,12 @@
 //! All checks are made on the open file. The digest is what a module is trusted by; the checks keep this program from reading what
 //! is no module at all, and name a file that others could replace before its digest does.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -28,7 +29,7 @@ pub(super) struct ModuleFile {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     file: (u64, u64),
-    bytes: i64,
+    bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -44,11 +45,12 @@ impl ModuleFile {
             Errno::LOOP => ModuleFault::IsLink,
             other => unreadable(other.into()),
         })?;
-        let found = fstat(&file).map_err(|errno| unreadable(errno.into()))?;
-        check(found.st_mode, found.st_uid, geteuid().as_raw())?;
+        let file = File::from(file);
+        let found = file.metadata().map_err(unreadable)?;
+        check(&found, geteuid().as_raw())?;
         Ok(Self {
-            file: file.into(),
             stamp: stamp(&found),
+            file,
         })
     }
 
@@ -90,40 +92,34 @@ fn unreadable(error: io::Error) -> ModuleFault {
     }
 }
 
-fn check(mode: u32, owner: u32, user: u32) -> Result<(), ModuleFault> {
-    if FileType::from_raw_mode(mode) != FileType::RegularFile {
+fn check(found: &Metadata, user: u32) -> Result<(), ModuleFault> {
+    if !found.is_file() {
         return Err(ModuleFault::NotRegular);
     }
-    if owner != user && owner != 0 {
-        return Err(ModuleFault::Owner { found: owner });
+    if found.uid() != user && found.uid() != 0 {
+        return Err(ModuleFault::Owner { found: found.uid() });
     }
-    if mode & WRITABLE_BY_OTHERS != 0 {
+    if found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(ModuleFault::Writable {
-            mode: mode & 0o7777,
+            mode: found.mode() & 0o7777,
         });
     }
     Ok(())
 }
 
-fn stamp(found: &Stat) -> Stamp {
-    // The fields have other types on other systems.
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_lossless,
-        reason = "not on every system"
-    )]
+fn stamp(found: &Metadata) -> Stamp {
     Stamp {
-        file: (found.st_dev as u64, found.st_ino as u64),
-        bytes: found.st_size as i64,
-        modified: (found.st_mtime as i64, found.st_mtime_nsec as i64),
-        changed: (found.st_ctime as i64, found.st_ctime_nsec as i64),
+        file: (found.dev(), found.ino()),
+        bytes: found.size(),
+        modified: (found.mtime(), found.mtime_nsec()),
+        changed: (found.ctime(), found.ctime_nsec()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
 
@@ -184,16 +180,28 @@ mod tests {
 
     #[test]
     fn what_is_no_file_of_ones_own_is_refused_and_nothing_hangs() {
-        const REGULAR: u32 = 0o100_000;
-        assert!(check(REGULAR | 0o644, 1000, 1000).is_ok());
-        assert!(check(REGULAR | 0o755, 0, 1000).is_ok());
-        let other = check(REGULAR | 0o600, 1001, 1000);
-        assert!(matches!(other, Err(ModuleFault::Owner { found: 1001 })));
+        let place = Place::new();
+        let file = place.path("vault/modules/x.wasm");
+        // Root's files are anybody's to use.
+        let chowned = chown(&file, Some(65534), None);
+        let found = fs::metadata(&file).expect("a file");
+        let stranger = check(&found, found.uid() + 1);
+        assert!(matches!(stranger, Err(ModuleFault::Owner { found: uid }) if uid == found.uid()));
+        assert!(check(&found, found.uid()).is_ok());
+        if chowned.is_ok() {
+            chown(&file, Some(0), None).expect("root's again");
+            let found = fs::metadata(&file).expect("a file");
+            assert!(check(&found, 65534).is_ok());
+        }
+        for mode in [0o600, 0o444, 0o755] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("own file");
+            assert!(place.read("modules/x.wasm").is_ok(), "{mode:o}");
+        }
         for mode in [0o620, 0o602, 0o666] {
-            let writable = check(REGULAR | mode, 1000, 1000);
+            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("own file");
+            let writable = place.read("modules/x.wasm");
             assert!(matches!(writable, Err(ModuleFault::Writable { mode: m }) if m == mode));
         }
-        let place = Place::new();
         assert!(matches!(
             place.read("modules"),
             Err(ModuleFault::NotRegular)

@@ -51,6 +51,8 @@ fn longest(rest: &[u8], ended: bool) -> Found {
             found = Found::Bytes {
                 start: 0,
                 end,
+                // What stands in front of a number can make a shorter one of its beginning.
+                next: 1,
                 subject: 1,
             };
         }

@@ -46,6 +46,7 @@ fn domain(rest: &[u8], start: usize, ended: bool) -> Found {
         length => Found::Bytes {
             start: 0,
             end: start + length,
+            next: start + length,
             subject: 0,
         },
     }

@@ -199,6 +199,34 @@ proptest! {
     }
 
     #[test]
+    fn no_digit_of_a_card_number_is_shown_wherever_it_stands(
+        before in prop_oneof!["[0-9]{0,6}[ -]", "[a-z ,:]{0,5}", "[0-9]{3} [0-9]{4} "],
+        mut digits in proptest::collection::vec(2u32..=9, 13..=19),
+        group in 3usize..7,
+        after in "[ ,.][ -~]{0,9}",
+    ) {
+        // Valid by its last digit; the digits in front of and behind it are others.
+        let check = |digits: &[u32]| -> u32 {
+            let doubled = |(index, digit): (usize, &u32)| digit * (1 + index as u32 % 2);
+            digits.iter().rev().enumerate().map(doubled).map(|value| value / 10 + value % 10).sum()
+        };
+        *digits.last_mut().expect("digits") = 0;
+        let last = (10 - check(&digits) % 10) % 10;
+        *digits.last_mut().expect("digits") = last;
+        let mut groups: Vec<String> = digits.chunks(group).map(|group| group.iter().map(u32::to_string).collect()).collect();
+        if groups.last().is_some_and(|group| group.len() < 3) {
+            let short = groups.pop().expect("a group");
+            groups.last_mut().expect("a group").push_str(&short);
+        }
+        let number = groups.join("-");
+        let text = format!("{before}{number}{after}");
+        let shown = hide(text.as_bytes(), &[]).0;
+        let kept = shown.matches(|c: char| c.is_ascii_digit()).count();
+        let around = before.matches(|c: char| c.is_ascii_digit()).count() + after.matches(|c: char| c.is_ascii_digit()).count();
+        prop_assert!(kept <= around, "{text} {shown}");
+    }
+
+    #[test]
     fn every_address_is_hidden_wherever_it_stands(
         before in "[ -~]{0,20}[ <,:]", address in "[a-z][a-z0-9.+_-]{0,20}@[a-z]{1,9}\\.[a-z]{2,6}", after in "[ >,:\n][ -~]{0,20}",
     ) {

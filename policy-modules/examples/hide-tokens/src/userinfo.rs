@@ -33,6 +33,7 @@ impl Shape for Password {
             (Some(colon), Some(at)) if colon + 1 < at => Found::Bytes {
                 start: 2 + colon + 1,
                 end: 2 + at,
+                next: 2 + at,
                 subject: 5,
             },
             _ => Found::Nothing(1),

@@ -203,6 +203,41 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
+    fn every_token_is_hidden_wherever_it_stands(
+        before in "[ -~\n]{0,30}",
+        token in prop_oneof![
+            "gh[pousr]_[A-Za-z0-9]{36}", "github_pat_[A-Za-z0-9_]{82}", "glpat-[A-Za-z0-9_-]{20}", "AKIA[A-Z0-9]{16}",
+            "sk-(proj|ant|svcacct)-[A-Z0-9][A-Za-z0-9_-]{40,90}",
+            "eyJ[A-Za-z0-9_-]{20,60}\\.eyJ[A-Za-z0-9_-]{20,60}\\.[A-Za-z0-9_-]{20,60}",
+        ],
+        after in "[ -~\n]{0,30}",
+    ) {
+        // A short prefix is part of words.
+        let space = if token.starts_with("sk-") { " " } else { "" };
+        let text = format!("{before}{space}{token}{after}");
+        let shown = hide(text.as_bytes(), &[]).0;
+        prop_assert!(!shown.contains(&token[token.len() - 12..]), "{text} {shown}");
+    }
+
+    #[test]
+    fn every_password_of_a_url_is_hidden(
+        before in "[ -~]{0,20}[ \"(]", user in "[a-z%0-9]{0,9}", password in "[A-Za-z0-9!$%&*+,;=:@._~-]{8,40}", host in "[a-z.]{1,12}",
+    ) {
+        let shown = hide(format!("{before}x://{user}:{password}@{host}/").as_bytes(), &[]).0;
+        prop_assert!(!shown.contains(&password), "{shown}");
+    }
+
+    #[test]
+    fn every_value_of_a_query_is_hidden(
+        before in "[ -~]{0,20}[?& _-]",
+        name in prop::sample::select(vec!["access_token", "API_KEY", "password", "sig"]),
+        value in "[A-Za-z0-9!$%*+,;=:@._~/-]{8,40}",
+    ) {
+        let shown = hide(format!("{before}{name}={value}&x").as_bytes(), &[]).0;
+        prop_assert!(!shown.contains(&value), "{shown}");
+    }
+
+    #[test]
     fn cutting_does_not_matter(
         words in proptest::collection::vec(
             prop_oneof![

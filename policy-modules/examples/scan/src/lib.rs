@@ -38,6 +38,8 @@ pub enum Found {
         start: usize,
         /// Behind the last one.
         end: usize,
+        /// The next place: ranges may overlap.
+        next: usize,
         /// What it is.
         subject: u32,
     },
@@ -113,10 +115,11 @@ impl<S: Shape> Scanner<S> {
             Found::Bytes {
                 start,
                 end,
+                next,
                 subject,
             } => {
                 hide.push(self.range(start, end, subject));
-                Some(at + end)
+                Some(at + next)
             }
             Found::Run {
                 start,

@@ -5,15 +5,33 @@
 //!
 //! The result does not depend on how the output was cut into writes: a byte is shown only when no later range can begin
 //! before it and every range that covers it is known to its end.
+//!
+//! Several finders can work one behind the other. Each gets what the one before it let through, and none can take a marker of
+//! an earlier one apart.
 
 #![forbid(unsafe_code)]
 
+mod capped;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+
+pub use self::capped::Capped;
+use self::stream::Stream;
 
 /// Longest marker name, in bytes: the longest name of a secret.
 const SUBJECT_MAX_BYTES: usize = 256;
 /// Longest name of a form, in bytes.
 const FORM_MAX_BYTES: usize = 32;
+/// Most bytes of one call of a finder behind another one: markers can make a short chunk a long one.
+const PIECE_MAX_BYTES: usize = 64 * 1024;
+/// Most bytes that a finder behind another one can hold back: all of a long output, and not all memory.
+const HELD_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Most ranges of such a finder in what it holds back.
+const RANGES_MAX: usize = 1024 * 1024;
 
 /// One of a command's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +92,9 @@ impl Legend {
 
 /// Why output cannot be shown. It never contains any of that output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the output is withheld, since the sanitizer gave no usable answer: {reason}")]
+#[error("the output is withheld, since the sanitizer{} gave no usable answer: {reason}", of(.module.as_deref()))]
 pub struct Withheld {
+    module: Option<String>,
     reason: String,
 }
 
@@ -83,9 +102,27 @@ impl Withheld {
     /// States what the sanitizer did.
     pub fn because(reason: impl Into<String>) -> Self {
         Self {
+            module: None,
             reason: reason.into(),
         }
     }
+
+    /// The custom module that it was; none for the built-in one.
+    pub fn module(&self) -> Option<&str> {
+        self.module.as_deref()
+    }
+
+    /// Says which module it was. Without a name, it is the built-in one.
+    fn by(self, module: Option<&String>) -> Self {
+        Self {
+            module: module.cloned(),
+            ..self
+        }
+    }
+}
+
+fn of(module: Option<&str>) -> String {
+    module.map_or_else(String::new, |name| format!(" module {name}"))
 }
 
 /// Finds what must not be seen.
@@ -100,12 +137,16 @@ pub trait Finder {
 
 /// Bytes in which everything that must not be seen has been replaced by markers.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Sanitized(Vec<u8>);
+pub struct Sanitized {
+    bytes: Vec<u8>,
+    /// Where the markers are: text of a command that looks like one is none.
+    markers: Vec<std::ops::Range<usize>>,
+}
 
 impl Sanitized {
     /// The bytes, free to be shown to anyone.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -120,18 +161,75 @@ pub struct Redaction {
     pub count: u64,
 }
 
-/// Rewrites the two streams of one command by what a finder answers.
+/// Rewrites the two streams of one command by what finders answer, one behind the other.
 pub struct Sanitizer<F> {
+    first: Stage<F>,
+    later: Vec<Stage<F>>,
+}
+
+impl<F: Finder> Sanitizer<F> {
+    /// Starts with two empty streams and the finder that sees them as they are.
+    pub fn new(finder: F) -> Self {
+        Self {
+            first: Stage::new(None, finder),
+            later: Vec::new(),
+        }
+    }
+
+    /// Adds a finder that gets what all others have let through. Errors call it by `name`.
+    #[must_use]
+    pub fn then(mut self, name: impl Into<String>, finder: F) -> Self {
+        self.later.push(Stage::new(Some(name.into()), finder));
+        self
+    }
+
+    /// Takes the next bytes of a channel and gives what of it can be shown by now.
+    pub fn push(&mut self, channel: Channel, chunk: &[u8]) -> Result<Sanitized, Withheld> {
+        let mut shown = Sanitized::default();
+        self.first.push(channel, chunk, &mut shown)?;
+        for stage in &mut self.later {
+            shown = stage.pass(channel, &shown)?;
+        }
+        Ok(shown)
+    }
+
+    /// Ends a channel and gives the rest of it.
+    pub fn finish(&mut self, channel: Channel) -> Result<Sanitized, Withheld> {
+        let mut shown = Sanitized::default();
+        self.first.finish(channel, &mut shown)?;
+        for stage in &mut self.later {
+            shown = stage.pass(channel, &shown)?;
+            stage.finish(channel, &mut shown)?;
+        }
+        Ok(shown)
+    }
+
+    /// What has been hidden so far, by subject and form.
+    pub fn redactions(&self) -> Vec<Redaction> {
+        let mut counts = BTreeMap::new();
+        for stage in std::iter::once(&self.first).chain(&self.later) {
+            for (key, form, count) in stage.hidden() {
+                *counts.entry((key, form)).or_default() += count;
+            }
+        }
+        let redaction = |((key, form), count)| Redaction { key, form, count };
+        counts.into_iter().map(redaction).collect()
+    }
+}
+
+/// A finder with the two streams that it sees.
+struct Stage<F> {
+    name: Option<String>,
     finder: F,
     stdout: Stream,
     stderr: Stream,
     hidden: BTreeMap<(u32, u32), u64>,
 }
 
-impl<F: Finder> Sanitizer<F> {
-    /// Starts with two empty streams.
-    pub fn new(finder: F) -> Self {
+impl<F: Finder> Stage<F> {
+    fn new(name: Option<String>, finder: F) -> Self {
         Self {
+            name,
             finder,
             stdout: Stream::default(),
             stderr: Stream::default(),
@@ -139,38 +237,61 @@ impl<F: Finder> Sanitizer<F> {
         }
     }
 
-    /// Takes the next bytes of a channel and gives what of it can be shown by now.
-    pub fn push(&mut self, channel: Channel, chunk: &[u8]) -> Result<Sanitized, Withheld> {
-        let verdict = self.finder.push(channel, chunk)?;
-        self.stream(channel).take(chunk, verdict)?;
-        Ok(self.release(channel))
-    }
-
-    /// Ends a channel and gives the rest of it.
-    pub fn finish(&mut self, channel: Channel) -> Result<Sanitized, Withheld> {
-        let verdict = self.finder.finish(channel)?;
-        let stream = self.stream(channel);
-        stream.take(&[], verdict)?;
-        if stream.settled != stream.pushed() {
-            return Err(Withheld::because("it left the end of the output unsettled"));
+    /// Takes what the stage before has let through.
+    fn pass(&mut self, channel: Channel, input: &Sanitized) -> Result<Sanitized, Withheld> {
+        self.stream(channel).announce(&input.markers);
+        let mut shown = Sanitized::default();
+        for piece in input.bytes.chunks(PIECE_MAX_BYTES) {
+            self.push(channel, piece, &mut shown)?;
+            let (held, ranges) = self.stream(channel).waiting();
+            if held > HELD_MAX_BYTES || ranges > RANGES_MAX {
+                let error = Withheld::because("it holds back more than 16 MiB or a million ranges");
+                return Err(error.by(self.name.as_ref()));
+            }
         }
-        Ok(self.release(channel))
+        Ok(shown)
     }
 
-    /// What has been hidden so far, by subject and form.
-    pub fn redactions(&self) -> Vec<Redaction> {
-        let legend = self.finder.legend();
-        let name =
-            |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
-        let mut redactions: Vec<Redaction> = (self.hidden.iter())
-            .map(|(&(subject, form), &count)| Redaction {
-                key: name(&legend.subjects, subject),
-                form: name(&legend.forms, form),
-                count,
-            })
-            .collect();
-        redactions.sort();
-        redactions
+    fn push(
+        &mut self,
+        channel: Channel,
+        chunk: &[u8],
+        shown: &mut Sanitized,
+    ) -> Result<(), Withheld> {
+        let verdict = self
+            .finder
+            .push(channel, chunk)
+            .and_then(|verdict| self.known(verdict));
+        let taken = verdict.and_then(|verdict| self.stream(channel).take(chunk, verdict));
+        taken.map_err(|error| error.by(self.name.as_ref()))?;
+        self.release(channel, shown);
+        Ok(())
+    }
+
+    fn finish(&mut self, channel: Channel, shown: &mut Sanitized) -> Result<(), Withheld> {
+        let verdict = self
+            .finder
+            .finish(channel)
+            .and_then(|verdict| self.known(verdict));
+        let ended = verdict.and_then(|verdict| self.stream(channel).end(verdict));
+        ended.map_err(|error| error.by(self.name.as_ref()))?;
+        self.release(channel, shown);
+        Ok(())
+    }
+
+    /// The verdict, if its numbers stand for something.
+    fn known(&self, verdict: Verdict) -> Result<Verdict, Withheld> {
+        let Legend { subjects, forms } = self.finder.legend();
+        let is_known = |range: &Range| {
+            (range.subject as usize) < subjects.len() && (range.form as usize) < forms.len()
+        };
+        if verdict.hide.iter().all(is_known) {
+            Ok(verdict)
+        } else {
+            Err(Withheld::because(
+                "it answered a range of a subject or a form that its legend does not have",
+            ))
+        }
     }
 
     fn stream(&mut self, channel: Channel) -> &mut Stream {
@@ -180,402 +301,21 @@ impl<F: Finder> Sanitizer<F> {
         }
     }
 
-    fn release(&mut self, channel: Channel) -> Sanitized {
+    fn release(&mut self, channel: Channel, shown: &mut Sanitized) {
         let stream = match channel {
             Channel::Stdout => &mut self.stdout,
             Channel::Stderr => &mut self.stderr,
         };
-        stream.release(self.finder.legend(), &mut self.hidden)
-    }
-}
-
-/// One stream: the bytes that are not shown yet, and the ranges that lie in them.
-#[derive(Default)]
-struct Stream {
-    held: Vec<u8>,
-    /// Offset of the first held byte.
-    shown: u64,
-    /// Sorted by start, then subject, then form.
-    ranges: Vec<Range>,
-    settled: u64,
-}
-
-impl Stream {
-    fn pushed(&self) -> u64 {
-        self.shown + self.held.len() as u64
+        stream.release(self.finder.legend(), &mut self.hidden, shown);
     }
 
-    /// Adds bytes and what a finder said of them. A verdict that makes no sense is refused.
-    fn take(&mut self, chunk: &[u8], verdict: Verdict) -> Result<(), Withheld> {
-        self.held.extend_from_slice(chunk);
-        let pushed = self.pushed();
-        if verdict.settled < self.settled || verdict.settled > pushed {
-            return Err(Withheld::because(
-                "it settled bytes that it cannot have seen",
-            ));
-        }
-        let sound = |range: &Range| {
-            range.start >= self.settled && range.start < range.end && range.end <= pushed
-        };
-        if !verdict.hide.iter().all(sound) {
-            return Err(Withheld::because(
-                "it answered a range outside of the output",
-            ));
-        }
-        self.settled = verdict.settled;
-        if !verdict.hide.is_empty() {
-            self.ranges.extend(verdict.hide);
-            self.ranges
-                .sort_by_key(|range| (range.start, range.subject, range.form));
-        }
-        Ok(())
-    }
-
-    /// Gives everything that can be shown: overlapping ranges united into one marker, those that only touch kept apart.
-    fn release(&mut self, legend: &Legend, hidden: &mut BTreeMap<(u32, u32), u64>) -> Sanitized {
-        let mut out = Vec::with_capacity(self.held.len());
-        let mut done = self.shown;
-        let mut ranges = std::mem::take(&mut self.ranges).into_iter().peekable();
-        let mut unfinished = Vec::new();
-        while let Some(first) = ranges.next() {
-            let mut parts = vec![first];
-            let mut end = first.end;
-            while let Some(next) = ranges.next_if(|next| next.start < end) {
-                end = end.max(next.end);
-                parts.push(next);
-            }
-            if end > self.settled {
-                unfinished.extend(parts);
-                unfinished.extend(ranges);
-                break;
-            }
-            out.extend_from_slice(self.bytes(done, first.start));
-            out.extend_from_slice(marker(legend, first.subject).as_bytes());
-            *hidden.entry((first.subject, first.form)).or_default() += 1;
-            done = end;
-        }
-        let limit = unfinished
-            .first()
-            .map_or(self.settled, |range: &Range| range.start.min(self.settled));
-        if done < limit {
-            out.extend_from_slice(self.bytes(done, limit));
-            done = limit;
-        }
-        self.held.drain(..(done - self.shown) as usize);
-        self.shown = done;
-        self.ranges = unfinished;
-        Sanitized(out)
-    }
-
-    /// The held bytes between two offsets.
-    fn bytes(&self, start: u64, end: u64) -> &[u8] {
-        let index = |offset: u64| (offset - self.shown) as usize;
-        &self.held[index(start)..index(end)]
-    }
-}
-
-fn marker(legend: &Legend, subject: u32) -> String {
-    let name = legend
-        .subjects
-        .get(subject as usize)
-        .map_or("?", String::as_str);
-    format!("[REDACTED:{name}]")
-}
-
-/// The head and the tail of a stream that may be too long to be kept.
-///
-/// Sanitized bytes are cut, never raw ones: a secret across the cut is a marker by then.
-#[derive(Debug)]
-pub struct Capped {
-    head: Vec<u8>,
-    tail: std::collections::VecDeque<u8>,
-    omitted: u64,
-    head_max_bytes: usize,
-    tail_max_bytes: usize,
-}
-
-impl Capped {
-    /// Keeps at most `max_bytes`, half of them from the end.
-    pub fn new(max_bytes: usize) -> Self {
-        let tail_max_bytes = max_bytes / 2;
-        Self {
-            head: Vec::new(),
-            tail: std::collections::VecDeque::new(),
-            omitted: 0,
-            head_max_bytes: max_bytes - tail_max_bytes,
-            tail_max_bytes,
-        }
-    }
-
-    /// Adds to the end.
-    pub fn push(&mut self, output: &Sanitized) {
-        let bytes = output.as_bytes();
-        let room = (self.head_max_bytes - self.head.len()).min(bytes.len());
-        let (to_head, to_tail) = bytes.split_at(room);
-        self.head.extend_from_slice(to_head);
-        // Of a piece longer than the tail, only its end can stay.
-        let (skipped, kept) = to_tail.split_at(to_tail.len().saturating_sub(self.tail_max_bytes));
-        self.tail.extend(kept);
-        let surplus = self.tail.len().saturating_sub(self.tail_max_bytes);
-        self.tail.drain(..surplus);
-        self.omitted += (skipped.len() + surplus) as u64;
-    }
-
-    /// Bytes that were left out.
-    pub fn omitted(&self) -> u64 {
-        self.omitted
-    }
-
-    /// The text: bytes that are not UTF-8 become U+FFFD, and a line in between says how much was left out.
-    pub fn into_text(self) -> String {
-        let tail: Vec<u8> = self.tail.into();
-        if self.omitted == 0 {
-            let mut whole = self.head;
-            whole.extend(tail);
-            return String::from_utf8_lossy(&whole).into_owned();
-        }
-        let (head, tail) = (
-            String::from_utf8_lossy(&self.head),
-            String::from_utf8_lossy(&tail),
-        );
-        format!("{head}\n[{} bytes left out]\n{tail}", self.omitted)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A finder that plays back fixed ranges: each is known when its last byte arrives.
-    struct Fixed {
-        legend: Legend,
-        ranges: Vec<Range>,
-        pushed: u64,
-        told: usize,
-    }
-
-    impl Fixed {
-        fn new(ranges: &[(u64, u64, u32)]) -> Self {
-            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            let legend =
-                Legend::new(names(&["A", "B", "C"]), names(&["raw"])).expect("valid names");
-            let range = |&(start, end, subject)| Range {
-                start,
-                end,
-                subject,
-                form: 0,
-            };
-            let mut ranges: Vec<Range> = ranges.iter().map(range).collect();
-            ranges.sort_by_key(|range| range.end);
-            Self {
-                legend,
-                ranges,
-                pushed: 0,
-                told: 0,
-            }
-        }
-
-        fn answer(&mut self, ended: bool) -> Verdict {
-            let known = self.ranges[self.told..]
-                .iter()
-                .take_while(|range| range.end <= self.pushed)
-                .count();
-            let hide = self.ranges[self.told..self.told + known].to_vec();
-            self.told += known;
-            let open = |range: &&Range| range.start < self.pushed;
-            let settled = self.ranges[self.told..]
-                .iter()
-                .filter(open)
-                .map(|range| range.start)
-                .min();
-            Verdict {
-                hide,
-                settled: if ended {
-                    self.pushed
-                } else {
-                    settled.unwrap_or(self.pushed)
-                },
-            }
-        }
-    }
-
-    impl Finder for Fixed {
-        fn legend(&self) -> &Legend {
-            &self.legend
-        }
-
-        fn push(&mut self, _: Channel, chunk: &[u8]) -> Result<Verdict, Withheld> {
-            self.pushed += chunk.len() as u64;
-            Ok(self.answer(false))
-        }
-
-        fn finish(&mut self, _: Channel) -> Result<Verdict, Withheld> {
-            Ok(self.answer(true))
-        }
-    }
-
-    fn rewrite(text: &[u8], ranges: &[(u64, u64, u32)], cuts: &[usize]) -> Vec<u8> {
-        let mut sanitizer = Sanitizer::new(Fixed::new(ranges));
-        let mut out = Vec::new();
-        let mut start = 0;
-        for &cut in cuts.iter().chain([&text.len()]) {
-            let cut = cut.clamp(start, text.len());
-            let shown = sanitizer
-                .push(Channel::Stdout, &text[start..cut])
-                .expect("sound verdicts");
-            out.extend_from_slice(shown.as_bytes());
-            start = cut;
-        }
-        out.extend_from_slice(
-            sanitizer
-                .finish(Channel::Stdout)
-                .expect("sound verdicts")
-                .as_bytes(),
-        );
-        out
-    }
-
-    #[test]
-    fn overlapping_ranges_become_one_marker_and_touching_ones_two() {
-        let shown = rewrite(
-            b"..aaaabb..ccdd.",
-            &[(2, 6, 0), (4, 8, 1), (10, 12, 2), (12, 14, 0)],
-            &[],
-        );
-        assert_eq!(shown, b"..[REDACTED:A]..[REDACTED:C][REDACTED:A].");
-    }
-
-    #[test]
-    fn nothing_is_shown_before_it_is_settled() {
-        let mut sanitizer = Sanitizer::new(Fixed::new(&[(3, 9, 0)]));
-        let mut push = |bytes: &[u8]| {
-            sanitizer
-                .push(Channel::Stdout, bytes)
-                .expect("a sound verdict")
-                .0
-        };
-        assert_eq!(push(b"ab"), b"ab");
-        assert_eq!(push(b"csec"), b"c");
-        assert_eq!(push(b"ret"), b"[REDACTED:A]");
-        assert_eq!(push(b"!"), b"!");
-    }
-
-    #[test]
-    fn redactions_are_counted() {
-        let mut sanitizer = Sanitizer::new(Fixed::new(&[(0, 1, 1), (2, 3, 0), (4, 5, 1)]));
-        sanitizer
-            .push(Channel::Stderr, b"x.y.z")
-            .expect("a sound verdict");
-        let counted = |key: &str, count| Redaction {
-            key: key.to_owned(),
-            form: "raw".to_owned(),
-            count,
-        };
-        assert_eq!(sanitizer.redactions(), [counted("A", 1), counted("B", 2)]);
-    }
-
-    #[test]
-    fn a_verdict_that_makes_no_sense_is_refused() {
-        let range = |start, end| Range {
-            start,
-            end,
-            subject: 0,
-            form: 0,
-        };
-        let lies = [
-            Verdict {
-                hide: vec![],
-                settled: 5,
-            },
-            Verdict {
-                hide: vec![range(0, 5)],
-                settled: 0,
-            },
-            Verdict {
-                hide: vec![range(2, 2)],
-                settled: 0,
-            },
-            Verdict {
-                hide: vec![range(3, 1)],
-                settled: 0,
-            },
-        ];
-        for lie in lies {
-            assert!(
-                Stream::default().take(b"four", lie.clone()).is_err(),
-                "{lie:?}"
-            );
-        }
-        let mut stream = Stream::default();
-        stream
-            .take(
-                b"four",
-                Verdict {
-                    hide: vec![],
-                    settled: 4,
-                },
-            )
-            .expect("sound");
-        assert!(
-            stream
-                .take(
-                    b"",
-                    Verdict {
-                        hide: vec![],
-                        settled: 3
-                    }
-                )
-                .is_err()
-        );
-        assert!(
-            stream
-                .take(
-                    b"five",
-                    Verdict {
-                        hide: vec![range(3, 6)],
-                        settled: 4
-                    }
-                )
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_name_that_cannot_stand_in_a_marker_is_refused() {
-        assert!(Legend::new(vec!["]\n".to_owned()], vec![]).is_err());
-        assert!(Legend::new(vec![String::new()], vec![]).is_err());
-        assert!(Legend::new(vec!["ok".to_owned()], vec!["x".repeat(33)]).is_err());
-    }
-
-    #[test]
-    fn the_head_and_the_tail_of_long_output_are_kept() {
-        let mut capped = Capped::new(8);
-        for piece in [b"abc".as_slice(), b"defghi", b"jklmnopqrs", b"tu"] {
-            capped.push(&Sanitized(piece.to_vec()));
-        }
-        assert_eq!(capped.omitted(), 13);
-        assert_eq!(capped.into_text(), "abcd\n[13 bytes left out]\nrstu");
-        let mut short = Capped::new(8);
-        short.push(&Sanitized(b"12345678".to_vec()));
-        assert_eq!(short.into_text(), "12345678");
-    }
-
-    proptest! {
-        #[test]
-        fn cutting_does_not_matter(
-            text in proptest::collection::vec(any::<u8>(), 0..60),
-            ranges in proptest::collection::vec((0u64..60, 1u64..20, 0u32..3), 0..8),
-            mut cuts in proptest::collection::vec(0usize..60, 0..12),
-        ) {
-            let length = text.len() as u64;
-            let ranges: Vec<_> = ranges.into_iter()
-                .map(|(start, len, subject)| (start, start + len, subject))
-                .filter(|&(_, end, _)| end <= length)
-                .collect();
-            cuts.sort_unstable();
-            prop_assert_eq!(rewrite(&text, &ranges, &cuts), rewrite(&text, &ranges, &[]));
-        }
+    fn hidden(&self) -> impl Iterator<Item = (String, String, u64)> {
+        let legend = self.finder.legend();
+        let name =
+            |names: &[String], index: u32| names.get(index as usize).cloned().unwrap_or_default();
+        self.hidden.iter().map(move |(&(subject, form), &count)| {
+            let (key, form) = (name(&legend.subjects, subject), name(&legend.forms, form));
+            (key, form, count)
+        })
     }
 }

@@ -17,7 +17,7 @@ use crate::name::{KeyPattern, SecretName};
 use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
 use crate::time;
 use crate::vault::Entry;
-use crate::wasm::Identity;
+use crate::wasm::{CustomSanitizer, Identity};
 
 /// Shortest value that is injected for an agent, in bytes: hiding a shorter one would destroy the output and confirm guesses.
 const VALUE_MIN_BYTES: usize = 4;
@@ -68,11 +68,12 @@ impl AgentDoor {
         let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
 
         let directory = self.project.working_directory(&place, grant.workdir)?;
+        let sanitizers = self.sanitizers(&policy)?;
         let confinement = self.jail(&policy, Some(&program), &directory, grant.network)?;
         let detail = Detail {
             rule: Some(grant.rule.clone()),
             directory: place.directory.clone(),
-            modules: self.modules()?,
+            modules: self.modules(&sanitizers)?,
             ..detail(agent, request)
         };
         let start = Start {
@@ -104,6 +105,7 @@ impl AgentDoor {
                 selected,
                 variables,
                 value_min_bytes: VALUE_MIN_BYTES,
+                sanitizers,
                 detail,
             },
         ))
@@ -160,16 +162,23 @@ impl AgentDoor {
             .map_err(RunError::PolicyModule)
     }
 
-    /// The modules that decide, for the record.
-    fn modules(&self) -> Result<Vec<Module>, RunError> {
+    /// The policy file's own sanitizers, ready to be started.
+    fn sanitizers(&self, policy: &Policy) -> Result<Vec<CustomSanitizer>, RunError> {
+        let custom = self.broker.host()?.custom();
+        let load = |pinned| Ok(custom.sanitizer(&self.broker.dir, pinned)?);
+        policy.sanitizers().iter().map(load).collect()
+    }
+
+    /// The modules that decide and those that hide, for the record.
+    fn modules(&self, sanitizers: &[CustomSanitizer]) -> Result<Vec<Module>, RunError> {
         let host = self.broker.host()?;
         let logged = |identity: &Identity| Module {
             name: identity.name.clone(),
             sha256: identity.sha256.clone(),
         };
-        Ok([host.policy().identity(), host.sanitizer().identity()]
-            .map(logged)
-            .to_vec())
+        let built_in = [host.policy().identity(), host.sanitizer().identity()];
+        let custom = sanitizers.iter().map(CustomSanitizer::identity);
+        Ok(built_in.into_iter().chain(custom).map(logged).collect())
     }
 
     /// The keys of a run, as policy sees them.
@@ -222,6 +231,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         }
         RunError::Policy(_)
         | RunError::PolicyModule(_)
+        | RunError::SanitizerModule(_)
         | RunError::Program { .. }
         | RunError::Directory(_) => Outcome::Denied,
         _ => Outcome::Error,

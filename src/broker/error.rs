@@ -9,7 +9,7 @@ use crate::name::{EnvName, InvalidName, SecretName};
 use crate::policy::{AliasError, Denial, PolicyError, Question};
 use crate::sanitize::Withheld;
 use crate::vault::VaultError;
-use crate::wasm::ModuleError;
+use crate::wasm::{ModuleError, UnusableModule};
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum RunError {
     /// The policy module gave no usable answer, which is a denial.
     #[error("no command can be run, since the policy module gave no usable answer: {0}")]
     PolicyModule(ModuleError),
+    /// A sanitizer module of the policy file cannot be used, and without it nothing runs.
+    #[error("no command can be run: {0}")]
+    SanitizerModule(#[from] UnusableModule),
     /// The policy said no.
     #[error("{}", .0.reason)]
     Denied(Denial),

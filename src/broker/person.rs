@@ -263,6 +263,7 @@ impl PersonDoor {
             selected,
             variables,
             value_min_bytes: 0,
+            sanitizers: Vec::new(),
             detail,
         };
         let output = match shown {

@@ -13,7 +13,7 @@ use crate::name::EnvName;
 use crate::policy::Grant;
 use crate::sanitize::{Channel, Redaction, Sanitized, Sanitizer, Withheld};
 use crate::secret::SecretBytes;
-use crate::wasm::SanitizerRun;
+use crate::wasm::{CustomSanitizer, SanitizerRun};
 
 /// The name that markers show where the master password stood.
 const PASSWORD_MARKER: &str = "master-password";
@@ -52,6 +52,8 @@ pub(super) struct Job {
     pub(super) variables: Vec<EnvName>,
     /// A shorter value is not injected.
     pub(super) value_min_bytes: usize,
+    /// They work behind the built-in one.
+    pub(super) sanitizers: Vec<CustomSanitizer>,
     /// What the records say of it.
     pub(super) detail: Detail,
 }
@@ -97,7 +99,11 @@ impl Broker {
             Output::Raw(show) => Show::Raw(show),
             Output::Sanitized(show) => {
                 let values = injections.iter().map(|one| (one.key.as_str(), &one.value));
-                Show::Sanitized(Box::new(self.sanitizer(values)?), show)
+                let mut sanitizer = self.sanitizer(values)?;
+                for custom in &job.sanitizers {
+                    sanitizer = sanitizer.then(&*custom.identity().name, custom.start()?);
+                }
+                Show::Sanitized(Box::new(sanitizer), show)
             }
         };
         let plan = plan::build(grant, job.start, &injections);

@@ -294,6 +294,15 @@ fn explain(error: &RunError) -> Refusal {
         RunError::Policy(_) => {
             "\nOnly a person can write the policy file; it must have mode 0600.".to_owned()
         }
+        RunError::SanitizerModule(_) => {
+            "\nA person can put back the file that sanitizers of the policy file names, put there the sha256 of a file that is to be \
+            trusted from now on, or take the entry out."
+                .to_owned()
+        }
+        RunError::Withheld(withheld) if withheld.module().is_some() => {
+            "\nThe command has run, or was ended. A person can repair the module, or take it out of sanitizers in the policy file."
+                .to_owned()
+        }
         RunError::SecretNotFound(_) => {
             "\nsecret_list shows what there is; names are case-sensitive.".to_owned()
         }

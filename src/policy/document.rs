@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::alias::Alias;
 use super::decision::{Network, Workdir};
 use super::error::Fault;
+use super::pinned::PinnedModule;
 use super::place;
 use super::rules::Limits;
 use super::units::{List, Pairs, Size, Span, Unsupported, Version, present};
@@ -55,8 +56,8 @@ pub(super) struct Document {
     pub(super) runner: RunnerDocument,
     #[serde(default, deserialize_with = "present")]
     pub(super) modules: Option<Unsupported>,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) sanitizers: Option<Unsupported>,
+    #[serde(default)]
+    pub(super) sanitizers: List<PinnedModule>,
     #[serde(default)]
     pub(super) paths: PathsDocument,
 }

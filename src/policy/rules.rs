@@ -6,6 +6,7 @@ use super::alias::{AliasError, Aliased, Environments};
 use super::decision::Workdir;
 use super::document::Document;
 use super::error::Fault;
+use super::pinned::PinnedModule;
 use crate::name::{EnvName, KeyPattern};
 
 /// A policy file that can be used.
@@ -20,6 +21,7 @@ pub struct Policy {
     pub(super) limits: Limits,
     pub(super) workdir: Workdir,
     pub(super) required_layers: Vec<String>,
+    pub(super) sanitizers: Vec<PinnedModule>,
 }
 
 /// Limits of every run.
@@ -89,5 +91,10 @@ impl Policy {
     /// Names of the layers of confinement without which nothing runs, each one of [`LAYERS`](super::LAYERS).
     pub fn required_layers(&self) -> &[String] {
         &self.required_layers
+    }
+
+    /// Modules that look for more to hide in the output of agents' commands, in this order.
+    pub fn sanitizers(&self) -> &[PinnedModule] {
+        &self.sanitizers
     }
 }

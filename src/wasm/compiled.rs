@@ -2,11 +2,10 @@
 //!
 //! The only `unsafe` code of the Wasm host: compiled code is not checked when it is loaded, so it has to come from ourselves.
 
-use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::Identity;
+use super::{Identity, sha256};
 
 /// A module that is part of the program.
 pub(crate) struct BuiltIn {
@@ -48,11 +47,9 @@ impl BuiltIn {
 
     /// What this module is, for audit records.
     pub(crate) fn identity(&self) -> Identity {
-        let digest = Sha256::digest(self.wasm);
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Identity {
             name: self.name.to_owned(),
-            sha256,
+            sha256: sha256(self.wasm),
         }
     }
 }

@@ -6,16 +6,20 @@
 
 mod compiled;
 mod config;
+mod custom;
+mod file;
 mod limits;
 mod policy;
 mod sanitizer;
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use self::compiled::{BuiltIn, DEFAULT_POLICY, DEFAULT_SANITIZER};
+pub use self::custom::{CustomModules, CustomSanitizer, ModuleFault, UnusableModule};
 use self::limits::{Guest, Ticker};
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};
@@ -61,6 +65,7 @@ impl std::error::Error for ModuleError {}
 pub struct Host {
     policy: PolicyModule,
     sanitizer: SanitizerModule,
+    custom: CustomModules,
 }
 
 impl Host {
@@ -71,9 +76,15 @@ impl Host {
         let ticker = std::sync::Arc::new(Ticker::start(&engine)?);
         let policy =
             PolicyModule::new(Loaded::built_in(&engine, &DEFAULT_POLICY)?, ticker.clone())?;
-        let sanitizer =
-            SanitizerModule::new(Loaded::built_in(&engine, &DEFAULT_SANITIZER)?, ticker)?;
-        Ok(Self { policy, sanitizer })
+        let sanitizer = SanitizerModule::new(
+            Loaded::built_in(&engine, &DEFAULT_SANITIZER)?,
+            ticker.clone(),
+        )?;
+        Ok(Self {
+            policy,
+            sanitizer,
+            custom: CustomModules::new(engine, ticker),
+        })
     }
 
     /// The module that decides on requests.
@@ -85,12 +96,32 @@ impl Host {
     pub fn sanitizer(&self) -> &SanitizerModule {
         &self.sanitizer
     }
+
+    /// The modules that the policy file names.
+    pub fn custom(&self) -> &CustomModules {
+        &self.custom
+    }
+}
+
+/// Characters that are shown of a text that a module's author chose.
+const SHOWN_MAX_CHARS: usize = 200;
+
+/// The beginning of a text, on one line.
+fn short(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(SHOWN_MAX_CHARS).map(plain).collect()
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a module is: its name and the digest of its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The module's name.
+    /// The name of a built-in module; of another one, its path as the policy file has it.
     pub name: String,
     /// SHA-256 of the component, in hexadecimal.
     pub sha256: String,

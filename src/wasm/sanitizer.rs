@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 
 use self::exports::secretctl::guard::redaction as guest;
 use super::limits::{self, Guest, Limits, Ticker};
-use super::{Identity, Loaded, ModuleError};
+use super::{Identity, Loaded, ModuleError, short};
 use crate::sanitize::{Channel, Finder, Legend, Range, Verdict, Withheld};
 use crate::secret::SecretBytes;
 
@@ -25,6 +25,9 @@ const LIMITS: Limits = Limits {
     // Automata take a multiple of the secrets, which are at most a few MiB in practice.
     memory_bytes: 512 * 1024 * 1024,
 };
+
+/// Most pairs of subject and form of a custom module: what it hid stands, with all names, in one record.
+const CUSTOM_NAMES_MAX: usize = 32;
 
 /// A sanitizer module, ready to be started for a command.
 pub struct SanitizerModule {
@@ -55,35 +58,72 @@ impl SanitizerModule {
         &self,
         secrets: impl IntoIterator<Item = (&'a str, &'a SecretBytes)>,
     ) -> Result<SanitizerRun, Withheld> {
-        let mut store = limits::store(&self.loaded.engine, LIMITS);
-        limits::arm(&mut store, LIMITS)?;
-        let call = self.ticker.call();
-        let instance = self
-            .exports
-            .instantiate(&mut store)
-            .map_err(|error| ModuleError::trap(&error))?;
         let mut copies: Vec<guest::Secret> = (secrets.into_iter())
             .map(|(name, value)| guest::Secret {
                 name: name.to_owned(),
                 value: value.expose().to_vec(),
             })
             .collect();
-        let started = instance
-            .secretctl_guard_redaction()
-            .call_start(&mut store, "null", &copies);
+        let started = self.instantiate("null", &copies);
         copies.iter_mut().for_each(|copy| copy.value.zeroize());
-        drop(call);
-        let legend = match started.map_err(|error| ModuleError::trap(&error))? {
-            Ok(legend) => Legend::new(legend.subjects, legend.forms)?,
-            // The module's own words could repeat a secret, so they are not passed on.
-            Err(_) => return Err(Withheld::because("it refused to start")),
-        };
-        Ok(SanitizerRun {
+        let (instance, answer) = started?;
+        // The module's own words could repeat a secret, so they are not passed on.
+        let legend = answer.map_err(|_| Withheld::because("it refused to start"))?;
+        Ok(instance.into_run(Legend::new(legend.subjects, legend.forms)?))
+    }
+
+    /// Starts an instance that knows no secret, only its configuration.
+    pub(super) fn start_custom(&self, document: &str) -> Result<SanitizerRun, ModuleError> {
+        let (instance, answer) = self.instantiate(document, &[])?;
+        let legend = answer.map_err(|text| {
+            ModuleError::answer(format!("it refused its configuration: {}", short(&text)))
+        })?;
+        if legend.subjects.len().saturating_mul(legend.forms.len()) > CUSTOM_NAMES_MAX {
+            return Err(ModuleError::answer(format!(
+                "its legend has more than {CUSTOM_NAMES_MAX} pairs of subject and form"
+            )));
+        }
+        let legend = Legend::new(legend.subjects, legend.forms)
+            .map_err(|_| ModuleError::answer("its legend has an invalid name"))?;
+        Ok(instance.into_run(legend))
+    }
+
+    fn instantiate(
+        &self,
+        document: &str,
+        secrets: &[guest::Secret],
+    ) -> Result<(Instance, Result<guest::Legend, String>), ModuleError> {
+        let mut store = limits::store(&self.loaded.engine, LIMITS);
+        limits::arm(&mut store, LIMITS)?;
+        let _call = self.ticker.call();
+        let trap = |error: wasmtime::Error| ModuleError::trap(&error);
+        let exports = self.exports.instantiate(&mut store).map_err(trap)?;
+        let answer = exports
+            .secretctl_guard_redaction()
+            .call_start(&mut store, document, secrets)
+            .map_err(trap)?;
+        let instance = Instance {
             store,
-            instance,
-            legend,
+            exports,
             ticker: self.ticker.clone(),
-        })
+        };
+        Ok((instance, answer))
+    }
+}
+
+/// A module's memory and what can be called in it.
+struct Instance {
+    store: Store<Guest>,
+    exports: Sanitizer,
+    ticker: Arc<Ticker>,
+}
+
+impl Instance {
+    fn into_run(self, legend: Legend) -> SanitizerRun {
+        SanitizerRun {
+            instance: self,
+            legend,
+        }
     }
 }
 
@@ -95,10 +135,8 @@ impl From<ModuleError> for Withheld {
 
 /// A sanitizer at work on the output of one command.
 pub struct SanitizerRun {
-    store: Store<Guest>,
-    instance: Sanitizer,
+    instance: Instance,
     legend: Legend,
-    ticker: Arc<Ticker>,
 }
 
 impl SanitizerRun {
@@ -106,9 +144,14 @@ impl SanitizerRun {
         &mut self,
         work: impl FnOnce(&guest::Guest, &mut Store<Guest>) -> wasmtime::Result<guest::Verdict>,
     ) -> Result<Verdict, Withheld> {
-        limits::arm(&mut self.store, LIMITS)?;
-        let call = self.ticker.call();
-        let answer = work(self.instance.secretctl_guard_redaction(), &mut self.store);
+        let Instance {
+            store,
+            exports,
+            ticker,
+        } = &mut self.instance;
+        limits::arm(store, LIMITS)?;
+        let call = ticker.call();
+        let answer = work(exports.secretctl_guard_redaction(), store);
         drop(call);
         let verdict = answer.map_err(|error| ModuleError::trap(&error))?;
         let range = |range: guest::Range| Range {

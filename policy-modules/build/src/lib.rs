@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 pub use build::{build, imports, toolchain_is_ready};
+pub use digest::sha256;
 pub use manifest::{check_manifest, write_manifest};
 
 /// The toolchain that builds the modules. Another one makes other bytes.
@@ -22,9 +23,9 @@ pub const TOOLCHAIN: &str = "1.95.0";
 /// The target the modules are built for: no system interface at all.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A module of `dist`, built from the package of the same name.
+/// A module, built from the package of the same name.
 pub struct Module {
-    /// Name of the package, of its folder in `policy-modules`, and of the module without `.wasm`.
+    /// Name of the package, of its folder in `policy-modules` if it is part of `dist`, and of the module without `.wasm`.
     pub name: &'static str,
     /// `opt-level` it is built with.
     pub opt_level: &'static str,
@@ -43,6 +44,19 @@ pub const MODULES: [Module; 2] = [
         opt_level: "3",
     },
 ];
+
+/// Sanitizers that a person can name in the policy file. Not part of `dist`: they run only where they are asked for.
+pub const EXAMPLES: [Module; 2] = [example("hide-personal-data"), example("hide-tokens")];
+
+/// A sanitizer for tests of the host: it breaks the rule that its configuration names.
+pub const HOSTILE: Module = example("hostile-sanitizer");
+
+const fn example(name: &'static str) -> Module {
+    Module {
+        name,
+        opt_level: "3",
+    }
+}
 
 impl Module {
     /// Where the built module is in the tree `root`.

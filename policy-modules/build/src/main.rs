@@ -1,5 +1,5 @@
 //! `build [NAME…]` builds modules into `dist` (all of them without a name); `check` finds out whether `dist` is what the
-//! sources make.
+//! sources make; `examples DIR` builds the example sanitizers and says what the policy file needs to know of them.
 
 #![forbid(unsafe_code)]
 
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use build_modules::{
-    Error, MODULES, Module, TARGET, TOOLCHAIN, build, check_manifest, root, toolchain_is_ready,
-    write_manifest,
+    EXAMPLES, Error, MODULES, Module, TARGET, TOOLCHAIN, build, check_manifest, root, sha256,
+    toolchain_is_ready, write_manifest,
 };
 
 fn main() -> ExitCode {
@@ -17,8 +17,9 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["build", names @ ..] => build_all(&root(), names),
         ["check"] => check(&root()),
+        ["examples", dir] => build_examples(&root(), Path::new(dir)),
         _ => {
-            say("usage: build-modules build [NAME…] | check");
+            say("usage: build-modules build [NAME…] | check | examples DIR");
             return ExitCode::from(2);
         }
     };
@@ -55,6 +56,25 @@ fn check(root: &Path) -> Result<(), Error> {
     }
     for module in &MODULES {
         rebuild(root, module)?;
+    }
+    Ok(())
+}
+
+fn build_examples(root: &Path, dir: &Path) -> Result<(), Error> {
+    let error = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::Io(path, error)
+    };
+    std::fs::create_dir_all(dir).map_err(error(dir))?;
+    for module in &EXAMPLES {
+        let component = build(root, &target_dir(root), module)?;
+        let path = dir.join(format!("{}.wasm", module.name));
+        std::fs::write(&path, &component).map_err(error(&path))?;
+        say(&format!(
+            "{}: sha256 {}",
+            path.display(),
+            sha256(&component)
+        ));
     }
     Ok(())
 }

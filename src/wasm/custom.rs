@@ -1,0 +1,194 @@
+//! Modules that the policy file names: pinned files, compiled once for each digest and kept.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::file::{ModuleFile, Stamp};
+use super::limits::Ticker;
+use super::{Identity, Loaded, ModuleError, SanitizerModule, SanitizerRun, sha256, short};
+use crate::policy::PinnedModule;
+
+/// A module of the policy file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the module {path} {fault}")]
+pub struct UnusableModule {
+    /// Its path, as the policy file has it.
+    pub path: String,
+    /// What is wrong with it.
+    #[source]
+    pub fault: ModuleFault,
+}
+
+/// What is wrong with a module. The texts continue a sentence that begins with its name.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleFault {
+    /// There is no such file.
+    #[error("does not exist")]
+    Missing,
+    /// Its last component is a symbolic link.
+    #[error("is a symbolic link")]
+    IsLink,
+    /// A link in its path leads out of the directory of the policy file.
+    #[error("lies, by a symbolic link, outside of the policy file's directory")]
+    LeadsOut,
+    /// It is a directory, a pipe, a device.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// It belongs neither to the user nor to root.
+    #[error("belongs to user {found}")]
+    Owner {
+        /// Its owner's user id.
+        found: u32,
+    },
+    /// Others than its owner can write to it.
+    #[error("has mode {mode:04o}, with which others can write to it")]
+    Writable {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It has too many bytes.
+    #[error("is larger than 16 MiB")]
+    TooLarge,
+    /// It cannot be opened or read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// It is not the file that was pinned.
+    #[error("is not the file that was pinned: its sha256 is another one")]
+    // Which one is not said: a path that leads to a secret by mistake would make guesses at that possible.
+    Digest,
+    /// It is a component that wants something from the host.
+    #[error("imports {0}, and a module may import nothing")]
+    Import(String),
+    /// It is no component, or none of the sanitizer world.
+    #[error("is not a sanitizer module: {0}")]
+    NotSanitizer(ModuleError),
+    /// It did not start.
+    #[error("cannot be started: {0}")]
+    Start(ModuleError),
+}
+
+/// A module that is ready to look for more to hide.
+#[derive(Clone)]
+pub struct CustomSanitizer {
+    identity: Identity,
+    document: String,
+    module: Arc<SanitizerModule>,
+}
+
+impl CustomSanitizer {
+    /// What it is, for audit records.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Starts an instance, which is given its configuration and no secret.
+    ///
+    /// # Errors
+    /// When it refuses its configuration or gives no usable answer.
+    pub fn start(&self) -> Result<SanitizerRun, UnusableModule> {
+        let unusable = |error| UnusableModule {
+            path: self.identity.name.clone(),
+            fault: ModuleFault::Start(error),
+        };
+        self.module.start_custom(&self.document).map_err(unusable)
+    }
+}
+
+/// All custom modules of a process.
+pub struct CustomModules {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    /// Held while a module is compiled, so that no other request compiles it again.
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Digests of files as they were when they were read.
+    files: HashMap<PathBuf, (Stamp, String)>,
+    /// By digest.
+    sanitizers: HashMap<String, Arc<SanitizerModule>>,
+}
+
+impl CustomModules {
+    pub(super) fn new(engine: Engine, ticker: Arc<Ticker>) -> Self {
+        Self {
+            engine,
+            ticker,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The sanitizer that `pinned`, of a policy file in `dir`, names. A file that has not changed since it was read is not read again;
+    /// one that has is refused even if its former code is still at hand.
+    ///
+    /// # Errors
+    /// When the file is not what was pinned, or no sanitizer module without imports.
+    pub fn sanitizer(
+        &self,
+        dir: &Path,
+        pinned: &PinnedModule,
+    ) -> Result<CustomSanitizer, UnusableModule> {
+        let path = pinned.path().to_owned();
+        match self.load(dir, pinned) {
+            Ok(module) => Ok(CustomSanitizer {
+                identity: Identity {
+                    name: path,
+                    sha256: pinned.sha256().to_owned(),
+                },
+                document: pinned.document(),
+                module,
+            }),
+            Err(fault) => Err(UnusableModule { path, fault }),
+        }
+    }
+
+    fn load(&self, dir: &Path, pinned: &PinnedModule) -> Result<Arc<SanitizerModule>, ModuleFault> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = dir.join(pinned.path());
+        let file = ModuleFile::open(dir, pinned.path().as_ref())?;
+        let stamp = file.stamp();
+        if let Some((before, digest)) = known.files.get(&path)
+            && *before == stamp
+            && digest == pinned.sha256()
+            && let Some(module) = known.sanitizers.get(digest)
+        {
+            return Ok(module.clone());
+        }
+        let bytes = file.read()?;
+        let found = sha256(&bytes);
+        if found != pinned.sha256() {
+            return Err(ModuleFault::Digest);
+        }
+        let module = match known.sanitizers.get(&found) {
+            Some(module) => module.clone(),
+            None => Arc::new(self.compile(pinned, &bytes)?),
+        };
+        known.files.insert(path, (stamp, found.clone()));
+        known.sanitizers.insert(found, module.clone());
+        Ok(module)
+    }
+
+    fn compile(&self, pinned: &PinnedModule, bytes: &[u8]) -> Result<SanitizerModule, ModuleFault> {
+        let no_sanitizer = |error: wasmtime::Error| {
+            ModuleFault::NotSanitizer(ModuleError::answer(short(&format!("{error:#}"))))
+        };
+        let component = Component::from_binary(&self.engine, bytes).map_err(no_sanitizer)?;
+        let kind = component.component_type();
+        if let Some((name, _)) = kind.imports(&self.engine).next() {
+            return Err(ModuleFault::Import(short(name)));
+        }
+        let identity = Identity {
+            name: pinned.path().to_owned(),
+            sha256: pinned.sha256().to_owned(),
+        };
+        Loaded::link(&self.engine, identity, &component)
+            .and_then(|loaded| SanitizerModule::new(loaded, self.ticker.clone()))
+            .map_err(ModuleFault::NotSanitizer)
+    }
+}

@@ -1,0 +1,323 @@
+//! Custom sanitizers, built from their sources and used by a real MCP client through the real server.
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use build_modules::{EXAMPLES, HOSTILE, Module, build, sha256, toolchain_is_ready};
+use serde_json::{Value, json};
+use support::Sandbox;
+use support::agent::{Agent, Reply};
+
+const SECRET: &str = "s3cr3t-value";
+const REMEDY: &str = "\nA person can put back the file that sanitizers of the policy file names, put there the sha256 of a file that is to be \
+                      trusted from now on, or take the entry out.";
+
+/// A component that imports a function `clock` and has nothing else.
+const IMPORTING: &[u8] = b"\0asm\x0d\0\x01\0\
+    \x07\x05\x01\x40\0\x01\0\
+    \x0a\x0a\x01\0\x05clock\x01\0";
+
+/// The module built from its sources; none where there is no toolchain for it.
+fn built(module: &Module) -> Option<Vec<u8>> {
+    // The tests are threads of one program, and share what is compiled.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !toolchain_is_ready() {
+        support::missing("there is no toolchain for WebAssembly");
+        return None;
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Beside the folder of this build's profile, as the program build-modules has it.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("modules");
+    Some(build(&root, &target, module).expect("the module is built"))
+}
+
+/// A vault that allows everything, with a secret.
+fn vault() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", SECRET);
+    fs::create_dir(sandbox.vault().join("modules")).expect("a directory");
+    sandbox
+}
+
+fn place(sandbox: &Sandbox, name: &str) -> PathBuf {
+    sandbox.vault().join("modules").join(name)
+}
+
+/// Puts a module beside the policy file. Gives its entry there.
+fn entry(sandbox: &Sandbox, name: &str, module: &[u8], config: &str) -> String {
+    fs::write(place(sandbox, name), module).expect("written");
+    let sha256 = sha256(module);
+    format!("  - {{ path: modules/{name}, sha256: {sha256}, config: {config} }}\n")
+}
+
+fn use_sanitizers(sandbox: &Sandbox, entries: &str) {
+    sandbox.policy(&format!(
+        "version: 1\ndefault_action: allow\nsanitizers:\n{entries}"
+    ));
+}
+
+/// What `echo` shows of its arguments.
+async fn echo(agent: &Agent, text: &str) -> Reply {
+    let run = json!({ "keys": ["KEY"], "command": "echo", "args": [text] });
+    agent.call("secret_run", run).await
+}
+
+/// The last records of agents.
+fn last_records(sandbox: &Sandbox, count: usize) -> Vec<Value> {
+    let all = sandbox.secretctl(["audit", "export"]).answer().json();
+    let all = all.as_array().expect("a list").iter();
+    let all: Vec<_> = all
+        .filter(|record| record["source"] == "mcp")
+        .cloned()
+        .collect();
+    all[all.len() - count..].to_vec()
+}
+
+#[tokio::test]
+async fn personal_data_and_tokens_are_hidden_behind_the_secrets() {
+    let mut modules = Vec::new();
+    for module in &EXAMPLES {
+        let Some(built) = built(module) else { return };
+        modules.push((format!("{}.wasm", module.name), built));
+    }
+    let sandbox = vault();
+    sandbox.set("login", "eve@secret.example");
+    let entries: Vec<String> = (modules.iter())
+        .map(|(name, module)| entry(&sandbox, name, module, "null"))
+        .collect();
+    use_sanitizers(&sandbox, &entries.concat());
+    let agent = Agent::without_project(&sandbox).await;
+    let text =
+        "$KEY bob@example.com $LOGIN 4111 1111 1111 1111 //app:pa55@db?token=x password=$KEY";
+    let run = json!({ "keys": ["KEY", "login"], "command": "echo", "args": [text] });
+    let answer = agent.call("secret_run", run).await.value();
+    let records = last_records(&sandbox, 2);
+    assert_eq!(
+        answer["stdout"],
+        "[REDACTED:KEY] [REDACTED:email] [REDACTED:login] [REDACTED:card-number] \
+         //app:[REDACTED:url-password]@db?token=[REDACTED:query-value] password=[REDACTED:KEY]\n"
+    );
+    let shape = |key: &str| json!({ "key": key, "form": "shape", "count": 1 });
+    let redactions = json!([
+        { "key": "KEY", "form": "raw", "count": 2 },
+        shape("card-number"),
+        shape("email"),
+        { "key": "login", "form": "raw", "count": 1 },
+        shape("query-value"),
+        shape("url-password"),
+    ]);
+    assert_eq!(answer["redactions"], redactions);
+    let run = "sh -c 'echo eve@example.com; echo bob@example.org >&2'";
+    let hidden = "[REDACTED:email]\n".to_owned();
+    assert_eq!(
+        agent.run("KEY", run).await.output(),
+        (0, hidden.clone(), hidden)
+    );
+    agent.stop().await;
+
+    // Both records of the run name every module that worked.
+    let policy = fs::read_to_string(sandbox.policy_file()).expect("a file");
+    for record in &records {
+        let named = record["modules"].as_array().expect("a list");
+        assert_eq!(named.len(), 4, "{record}");
+        for module in &named[2..] {
+            let digest = module["sha256"].as_str().expect("a digest");
+            assert!(policy.contains(digest), "{module}");
+        }
+        assert_eq!(named[2]["name"], "modules/hide-personal-data.wasm");
+    }
+    assert_eq!(records[1]["redactions"], redactions);
+
+    // A person sees what a person runs.
+    let run = ["run", "-k", "KEY", "--", "sh", "-c", "echo $KEY a@b.de"];
+    let shown = sandbox.secretctl(run).answer().succeeded();
+    assert_eq!(shown.text(), "[REDACTED:KEY] a@b.de\n");
+}
+
+#[tokio::test]
+async fn a_module_gets_its_configuration_and_no_secret() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    let agent = Agent::without_project(&sandbox).await;
+    // It hides each "s" that it sees: markers stay whole, so it changes none, and of the secret it sees nothing.
+    let entry_of = |config: &str| entry(&sandbox, "x.wasm", &module, config);
+    use_sanitizers(&sandbox, &entry_of("\"hide 's'\""));
+    let (_, stdout, _) = echo(&agent, "$KEY is").await.output();
+    assert_eq!(stdout, "[REDACTED:KEY] i[REDACTED:x]\n");
+    use_sanitizers(&sandbox, &entry_of("tell secrets"));
+    let (_, stdout, _) = echo(&agent, "$KEY").await.output();
+    assert_eq!(stdout, "[REDACTED:0-secrets]");
+    // Two entries of one file are two modules at work.
+    let both = [entry_of("\"hide 's'\""), entry_of("null")].concat();
+    use_sanitizers(&sandbox, &both);
+    let (_, stdout, _) = echo(&agent, "is").await.output();
+    assert_eq!(stdout, "i[REDACTED:x]\n");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_module_that_fails_withholds_the_output_and_is_named() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    let agent = Agent::without_project(&sandbox).await;
+    let good = entry(&sandbox, "good.wasm", &module, "null");
+    for (deed, fact) in [
+        ("trap", "it trapped: "),
+        ("trap at the end", "it trapped: "),
+        ("loop", " its "),
+        ("fill the memory", ": "),
+        (
+            "hide the future",
+            "it answered a range outside of the output",
+        ),
+        (
+            "hide nothing at all",
+            "it answered a range outside of the output",
+        ),
+        (
+            "settle the future",
+            "it settled bytes that it cannot have seen",
+        ),
+        ("settle nothing", "it left the end of the output unsettled"),
+        (
+            "name nobody",
+            "a range of a subject or a form that its legend does not have",
+        ),
+    ] {
+        let bad = entry(&sandbox, "bad.wasm", &module, &format!("{deed:?}"));
+        use_sanitizers(&sandbox, &format!("{good}{bad}"));
+        let refusal = echo(&agent, "some output").await.refusal();
+        let named = "the output is withheld, since the sanitizer module modules/bad.wasm gave no usable answer: ";
+        assert!(
+            refusal.starts_with(named) && refusal.contains(fact),
+            "{deed}: {refusal}"
+        );
+        assert!(!refusal.contains("some output"), "{refusal}");
+        let outcome = last_records(&sandbox, 1).remove(0);
+        assert_eq!(outcome["success"], false);
+        let next = "\nThe command has run, or was ended. A person can repair the module, or take it out of sanitizers in the policy file.";
+        let reason = outcome["reason"].as_str().expect("a reason");
+        assert_eq!(refusal, format!("{reason}{next}"));
+    }
+    // Those that do not even start: nothing runs.
+    for (deed, fact) in [
+        ("refuse", "it refused its configuration: no [2J thanks"),
+        ("trap at start", "it trapped: "),
+        ("forge a marker", "its legend has an invalid name"),
+        (
+            "name too much",
+            "its legend has more than 32 pairs of subject and form",
+        ),
+    ] {
+        let bad = entry(&sandbox, "bad.wasm", &module, &format!("{deed:?}"));
+        use_sanitizers(&sandbox, &format!("{good}{bad}"));
+        let refusal = echo(&agent, "some output").await.refusal();
+        let named = "no command can be run: the module modules/bad.wasm cannot be started: ";
+        assert!(
+            refusal.starts_with(named) && refusal.contains(fact),
+            "{deed}: {refusal}"
+        );
+        assert!(refusal.ends_with(REMEDY), "{refusal}");
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_was_pinned_is_refused_by_name() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    let project = sandbox.project(&[("touch.sh", "#!/bin/sh\ntouch ran\n")]);
+    let agent = Agent::start(&sandbox, &project).await;
+    let pinned = entry(&sandbox, "x.wasm", &module, "null");
+    use_sanitizers(&sandbox, &pinned);
+    assert_eq!(echo(&agent, "a").await.output().1, "a\n");
+
+    // Also when its former code is still at hand.
+    let other = [&module, b"\0".as_slice()].concat();
+    fs::write(place(&sandbox, "x.wasm"), &other).expect("written");
+    let refusal = agent.run("KEY", "./touch.sh").await.refusal();
+    let fact = format!(
+        "no command can be run: the module modules/x.wasm is not the file that was pinned: its sha256 is another one{REMEDY}"
+    );
+    assert_eq!(refusal, fact);
+    assert!(!project.join("ran").exists(), "nothing ran");
+    let record = last_records(&sandbox, 1).remove(0);
+    assert_eq!(record["action"], "secret.run");
+    let reason = record["reason"].as_str().expect("a reason");
+    assert!(fact.starts_with(reason), "{reason}");
+
+    fs::write(place(&sandbox, "x.wasm"), &module).expect("written");
+    assert_eq!(echo(&agent, "b").await.output().1, "b\n");
+    for (change, fact) in [
+        (0o646, "has mode 0646, with which others can write to it"),
+        (0o660, "has mode 0660, with which others can write to it"),
+    ] {
+        let mode = fs::Permissions::from_mode(change);
+        fs::set_permissions(place(&sandbox, "x.wasm"), mode).expect("an own file");
+        let refusal = echo(&agent, "c").await.refusal();
+        assert!(refusal.contains(fact), "{refusal}");
+    }
+    fs::remove_file(place(&sandbox, "x.wasm")).expect("removed");
+    let refusal = echo(&agent, "d").await.refusal();
+    assert!(
+        refusal.contains("the module modules/x.wasm does not exist"),
+        "{refusal}"
+    );
+    fs::write(sandbox.home().join("elsewhere.wasm"), &module).expect("written");
+    symlink(
+        sandbox.home().join("elsewhere.wasm"),
+        place(&sandbox, "x.wasm"),
+    )
+    .expect("a link");
+    let refusal = echo(&agent, "e").await.refusal();
+    assert!(
+        refusal.contains("the module modules/x.wasm is a symbolic link"),
+        "{refusal}"
+    );
+
+    // A person's own commands do not need it.
+    let run = ["run", "-k", "KEY", "--", "sh", "-c", "echo $KEY"];
+    sandbox
+        .secretctl(run)
+        .answer()
+        .is(0, "[REDACTED:KEY]\n", "");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_sanitizer_without_imports_is_refused() {
+    let sandbox = vault();
+    let agent = Agent::without_project(&sandbox).await;
+    let policy_module = include_bytes!("../policy-modules/dist/default-policy.wasm");
+    for (bytes, fact) in [
+        (
+            IMPORTING,
+            "imports clock, and a module may import nothing\n",
+        ),
+        (b"\0asm\x01\0\0\0".as_slice(), "is not a sanitizer module: "),
+        (b"no module".as_slice(), "is not a sanitizer module: "),
+        (b"".as_slice(), "is not a sanitizer module: "),
+        (policy_module.as_slice(), "is not a sanitizer module: "),
+    ] {
+        use_sanitizers(&sandbox, &entry(&sandbox, "x.wasm", bytes, "null"));
+        let refusal = echo(&agent, "a").await.refusal();
+        let named = format!("no command can be run: the module modules/x.wasm {fact}");
+        assert!(
+            refusal.starts_with(&named) && refusal.ends_with(REMEDY),
+            "{refusal}"
+        );
+    }
+    agent.stop().await;
+}

@@ -8,7 +8,11 @@
 
 #![forbid(unsafe_code)]
 
+mod held;
+
 use std::collections::BTreeMap;
+
+use self::held::Held;
 
 /// Longest marker name, in bytes: the longest name of a secret.
 const SUBJECT_MAX_BYTES: usize = 256;
@@ -192,7 +196,7 @@ impl<F: Finder> Sanitizer<F> {
 /// One stream: the bytes that are not shown yet, and the ranges that lie in them.
 #[derive(Default)]
 struct Stream {
-    held: Vec<u8>,
+    held: Held,
     /// Offset of the first held byte.
     shown: u64,
     /// Sorted by start, then subject, then form.
@@ -207,7 +211,7 @@ impl Stream {
 
     /// Adds bytes and what a finder said of them. A verdict that makes no sense is refused.
     fn take(&mut self, chunk: &[u8], verdict: Verdict) -> Result<(), Withheld> {
-        self.held.extend_from_slice(chunk);
+        self.held.push(chunk);
         let pushed = self.pushed();
         if verdict.settled < self.settled || verdict.settled > pushed {
             return Err(Withheld::because(
@@ -261,7 +265,7 @@ impl Stream {
             out.extend_from_slice(self.bytes(done, limit));
             done = limit;
         }
-        self.held.drain(..(done - self.shown) as usize);
+        self.held.forget((done - self.shown) as usize);
         self.shown = done;
         self.ranges = unfinished;
         Sanitized(out)

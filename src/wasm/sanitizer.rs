@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use self::exports::secretctl::guard::redaction as guest;
 use super::limits::{self, Guest, Limits, Ticker};
@@ -25,6 +25,18 @@ const LIMITS: Limits = Limits {
     // Automata take a multiple of the secrets, which are at most a few MiB in practice.
     memory_bytes: 512 * 1024 * 1024,
 };
+
+/// The limits of a call with output. Tests make them narrow, so that the module traps in the middle of a run.
+fn limits_of_a_chunk() -> Limits {
+    #[cfg(debug_assertions)]
+    if let Some(fuel) = std::env::var("SECRETCTL_SANITIZER_FUEL")
+        .ok()
+        .and_then(|fuel| fuel.parse().ok())
+    {
+        return Limits { fuel, ..LIMITS };
+    }
+    LIMITS
+}
 
 /// A sanitizer module, ready to be started for a command.
 pub struct SanitizerModule {
@@ -50,7 +62,8 @@ impl SanitizerModule {
 
     /// Starts an instance that knows `secrets`, each with the name its markers show.
     ///
-    /// The instance's memory is given back to the system, which zeroes it, when the run is dropped.
+    /// The instance's memory goes back to the system with the run, also when a call trapped: the pages are this process's no
+    /// longer, and are zeroed before any other process gets them.
     pub fn start<'a>(
         &self,
         secrets: impl IntoIterator<Item = (&'a str, &'a SecretBytes)>,
@@ -62,16 +75,15 @@ impl SanitizerModule {
             .exports
             .instantiate(&mut store)
             .map_err(|error| ModuleError::trap(&error))?;
-        let mut copies: Vec<guest::Secret> = (secrets.into_iter())
-            .map(|(name, value)| guest::Secret {
-                name: name.to_owned(),
-                value: value.expose().to_vec(),
-            })
-            .collect();
+        let copies = (secrets.into_iter()).map(|(name, value)| guest::Secret {
+            name: name.to_owned(),
+            value: value.expose().to_vec(),
+        });
+        let copies: Zeroizing<Vec<guest::Secret>> = Zeroizing::new(copies.collect());
         let started = instance
             .secretctl_guard_redaction()
             .call_start(&mut store, "null", &copies);
-        copies.iter_mut().for_each(|copy| copy.value.zeroize());
+        drop(copies);
         drop(call);
         let legend = match started.map_err(|error| ModuleError::trap(&error))? {
             Ok(legend) => Legend::new(legend.subjects, legend.forms)?,
@@ -84,6 +96,13 @@ impl SanitizerModule {
             legend,
             ticker: self.ticker.clone(),
         })
+    }
+}
+
+/// Wiped on the way out, whichever that is.
+impl Zeroize for guest::Secret {
+    fn zeroize(&mut self) {
+        self.value.zeroize();
     }
 }
 
@@ -106,7 +125,7 @@ impl SanitizerRun {
         &mut self,
         work: impl FnOnce(&guest::Guest, &mut Store<Guest>) -> wasmtime::Result<guest::Verdict>,
     ) -> Result<Verdict, Withheld> {
-        limits::arm(&mut self.store, LIMITS)?;
+        limits::arm(&mut self.store, limits_of_a_chunk())?;
         let call = self.ticker.call();
         let answer = work(self.instance.secretctl_guard_redaction(), &mut self.store);
         drop(call);

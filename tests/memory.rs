@@ -26,7 +26,7 @@ use ulid::Ulid;
 /// Bytes of a secret that are searched for at once: less than a register holds.
 const PIECE_BYTES: usize = 8;
 /// Writes the secret in several forms and over both streams, whole and cut, between much else, and not to the end of a line.
-const SCRIPT: &str = "echo $CANARY; echo $CANARY >&2; printf %s $CANARY | base64 -w 0; printf %s $CANARY | od -An -tx1 | tr -d ' \\n'; \
+const SCRIPT: &str = "echo $CANARY; echo $LONG; echo $CANARY >&2; printf %s $CANARY | base64 -w 0; printf %s $CANARY | od -An -tx1 | tr -d ' \\n'; \
     seq 1 30000; printf 'x%.0s' $(seq 1 5000); printf '<%s' $CANARY; printf %s $CANARY >&2";
 
 /// A vault with a secret that no file of these tests holds, and what is searched for.
@@ -49,6 +49,8 @@ impl Scene {
         let random = || Ulid::generate().to_string()[10..].to_owned();
         let secret: String = (0..4).map(|_| random()).collect();
         sandbox.set("CANARY", secret.as_str());
+        // As long as a variable can be: no buffer is made for it from the start.
+        sandbox.set("LONG", format!("{}{secret}", "x".repeat(100_000)));
         let wanted = Wanted::new().secret("the secret", secret.as_bytes(), PIECE_BYTES);
         Some(Self { sandbox, wanted })
     }
@@ -84,7 +86,7 @@ impl Scene {
 }
 
 fn run(arguments: &[&str]) -> Value {
-    json!({ "keys": ["CANARY"], "command": "sh", "args": arguments })
+    json!({ "keys": ["CANARY", "LONG"], "command": "sh", "args": arguments })
 }
 
 #[tokio::test(flavor = "multi_thread")]

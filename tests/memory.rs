@@ -114,6 +114,8 @@ async fn a_run_that_ended_by_itself_leaves_nothing() {
     agent.stop().await;
 }
 
+/// Only a debug build can be made to trap.
+#[cfg(debug_assertions)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_sanitizer_trapped_leaves_nothing() {
     let Some(scene) = Scene::new() else { return };

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use zeroize::Zeroizing;
+
 use super::args::FilterArgs;
 use super::failure::Failure;
 use super::output;
@@ -17,7 +19,7 @@ pub(super) fn run(access: &Access, args: &FilterArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::of(error, &door))?;
     filtering.short().iter().for_each(output::warn_of_short);
     let mut stdin = io::stdin().lock();
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut chunk = Zeroizing::new(vec![0; CHUNK_BYTES]);
     loop {
         let length = stdin.read(&mut chunk)?;
         if length == 0 {

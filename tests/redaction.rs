@@ -291,3 +291,60 @@ async fn notes_and_url_of_a_secret_do_not_show_it() {
     );
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn nobody_escapes_the_log_by_asking_at_length() {
+    let sandbox = sandbox();
+    let agent = Agent::without_project(&sandbox).await;
+    let long = format!("rm {} end", support::PASSWORD.repeat(200_000));
+    agent.run("KEY", &long).await.refusal();
+    let words = vec!["\u{1}"; 500_000];
+    let run = json!({ "keys": ["KEY"], "command": "rm", "args": words });
+    agent.call("secret_run", run).await.refusal();
+    agent.stop().await;
+
+    let all = log(&sandbox);
+    let [passwords, words] = of_action(&all, "secret.run")[..] else {
+        panic!("{} records", all.len())
+    };
+    let argv = |record: &Value| record["argv"].as_array().expect("words").clone();
+    let first = argv(passwords)[0].as_str().expect("text").to_owned();
+    assert!(first.starts_with("rm [REDACTED:master-password][REDACTED:"));
+    assert!(!first.contains(support::PASSWORD) && first.len() > 100_000);
+    assert_eq!(argv(words)[..2], [json!("rm"), json!("\u{1}")]);
+}
+
+/// Only a debug build can be made to trap.
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn words_that_cannot_be_searched_are_not_recorded_and_nothing_runs() {
+    let sandbox = sandbox();
+    let server = sandbox.secretctl(["mcp-server"]);
+    let server = server.env("SECRETCTL_SANITIZER_FUEL", "1");
+    let agent = Agent::connect(server).await;
+    let long = format!("{}{SECRET}", "word ".repeat(1000));
+    for program in ["echo", "rm"] {
+        let run = json!({ "keys": ["KEY"], "command": program, "args": [long] });
+        agent.call("secret_run", run).await.refusal();
+    }
+    agent.stop().await;
+
+    let all = log(&sandbox);
+    assert!(of_action(&all, "secret.run.outcome").is_empty());
+    let [ours, theirs] = of_action(&all, "secret.run")[..] else {
+        panic!("{all:?}")
+    };
+    assert_eq!(
+        (&ours["result"], &theirs["result"]),
+        (&json!("error"), &json!("denied"))
+    );
+    for record in [ours, theirs] {
+        assert!(!record.to_string().contains("word word"), "{record}");
+        assert_eq!(record["agent"], "claude-code");
+        let reason = record["reason"].as_str().expect("a reason");
+        assert!(
+            reason.starts_with("the words are not recorded: "),
+            "{record}"
+        );
+    }
+}

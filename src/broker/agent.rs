@@ -298,7 +298,7 @@ impl AgentDoor {
             Ok(_) => Outcome::Success,
             Err(error) => refusal(error, &mut detail),
         };
-        limit(&mut detail);
+        limit(&mut detail, 1);
         self.broker
             .note(self.broker.entry(action, outcome, keys, detail))?;
         found

@@ -13,7 +13,7 @@ use super::program::{Program, TrustedPath};
 use super::run::Job;
 use super::selection::{self, Selected};
 use super::short::AGENT_MIN_BYTES;
-use super::words::{COMMAND_MAX_BYTES, Words};
+use super::words::{COMMAND_MAX_BYTES, WORDS_MAX, Words};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
 use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
@@ -25,7 +25,7 @@ use crate::wasm::Identity;
 const AGENT_MAX_CHARACTERS: usize = 128;
 /// Bytes of a command that a record keeps: all of every command that can run, and less than a record holds even if each byte
 /// takes six in JSON.
-const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES;
+const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES + WORDS_MAX;
 /// Bytes that a record keeps of any other text of an agent's choice: the longest path.
 const TEXT_LOGGED_MAX_BYTES: usize = 4096;
 
@@ -79,7 +79,7 @@ impl AgentDoor {
         let values = broker.reveal(&selected, &variables, AGENT_MIN_BYTES)?;
         broker.hide_in_detail(&hide::named(&values), &mut detail)?;
         drop(values);
-        limit(&mut detail);
+        limit(&mut detail, 1);
         let start = Start {
             name: program
                 .path
@@ -153,6 +153,8 @@ impl AgentDoor {
     ) -> Result<(), RunError> {
         let mut detail = detail(agent, request);
         let outcome = refusal(error, &mut detail);
+        // Twice of what is kept: a search of much more could fail, and what is cut through here is cut off below.
+        limit(&mut detail, 2);
         // Which secrets the agent may use is not known here, so the words are recorded as they came.
         if let Err(error) = self.broker.hide_in_detail(&[], &mut detail) {
             detail = Detail {
@@ -162,7 +164,7 @@ impl AgentDoor {
                 ..Detail::default()
             };
         }
-        limit(&mut detail);
+        limit(&mut detail, 1);
         let keys = request.keys.iter().filter_map(KeyPattern::exact).collect();
         self.broker
             .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
@@ -273,12 +275,13 @@ fn detail(agent: &str, request: &RunRequest) -> Detail {
     }
 }
 
-/// Cuts overlong texts, after secrets in them have been hidden: nobody escapes the log by asking at length.
-pub(super) fn limit(detail: &mut Detail) {
-    let mut room = COMMAND_LOGGED_MAX_BYTES;
+/// Cuts overlong texts, to so many times of what a record keeps: nobody escapes the log by asking at length.
+pub(super) fn limit(detail: &mut Detail, times: usize) {
+    let mut room = times * COMMAND_LOGGED_MAX_BYTES;
     let words = detail.argv.iter().map_while(|word| {
         let logged = (room > 0).then(|| cut(word, room));
-        room = room.saturating_sub(word.len().max(1));
+        // One more for what stands between two words.
+        room = room.saturating_sub(word.len() + 1);
         logged
     });
     detail.argv = words.collect();
@@ -291,7 +294,7 @@ pub(super) fn limit(detail: &mut Detail) {
     .into_iter()
     .flatten()
     {
-        *text = cut(text, TEXT_LOGGED_MAX_BYTES);
+        *text = cut(text, times * TEXT_LOGGED_MAX_BYTES);
     }
 }
 
@@ -345,9 +348,12 @@ mod tests {
         };
         let mut detail = detail(&long, &request);
         refusal(&RunError::ProgramNotFound(long), &mut detail);
-        limit(&mut detail);
+        limit(&mut detail, 1);
         assert_eq!(detail.argv.len(), 2);
-        assert_eq!(detail.argv[1].len(), COMMAND_MAX_BYTES - 2 + "…".len());
+        assert_eq!(
+            detail.argv[1].len(),
+            COMMAND_LOGGED_MAX_BYTES - 2 + "…".len()
+        );
         let json = serde_json::to_vec(&detail).expect("JSON");
         assert!(
             json.len() < crate::audit::DETAIL_MAX_BYTES,

@@ -6,11 +6,12 @@
 use super::plan::Injection;
 use super::{Broker, RunError};
 use crate::audit::Detail;
-use crate::sanitize::{Channel, Sanitized};
+use crate::sanitize::{Channel, Sanitized, Sanitizer};
 use crate::secret::SecretBytes;
+use crate::wasm::SanitizerRun;
 
 /// Stands between two texts. None holds it: the kernel takes no word with it.
-const BETWEEN: char = '\0';
+const BETWEEN: &str = "\0";
 /// Takes its place in a request that is refused for it.
 const IN_PLACE: &str = "\u{fffd}";
 
@@ -28,21 +29,24 @@ impl Broker {
         values: &[(&str, &SecretBytes)],
         detail: &mut Detail,
     ) -> Result<(), RunError> {
-        if !detail.argv.is_empty() {
-            detail.argv = self.hide(values, &detail.argv)?;
-        }
         let Detail {
+            argv,
             environment,
             directory,
             reason,
             remedy,
             ..
         } = detail;
-        let mut texts: Vec<&mut String> = [environment, directory, reason, remedy]
-            .into_iter()
-            .flatten()
-            .collect();
-        self.hide_in(values, &mut texts)
+        let texts = [environment, directory, reason, remedy];
+        let mut texts: Vec<&mut String> = texts.into_iter().flatten().collect();
+        let mut hider = self.hider(values)?;
+        if !argv.is_empty() {
+            *argv = hider.hide(Channel::Stdout, argv)?;
+        }
+        if texts.is_empty() {
+            return Ok(());
+        }
+        self.replace(values, hider, &mut texts)
     }
 
     /// Hides them in texts of which each stays one.
@@ -54,35 +58,51 @@ impl Broker {
         if texts.is_empty() {
             return Ok(());
         }
-        let hidden = self.hide(values, texts)?;
+        self.replace(values, self.hider(values)?, texts)
+    }
+
+    fn replace(
+        &self,
+        values: &[(&str, &SecretBytes)],
+        mut hider: Hider,
+        texts: &mut [&mut String],
+    ) -> Result<(), RunError> {
+        let hidden = hider.hide(Channel::Stderr, texts)?;
         if hidden.len() == texts.len() {
             for (text, hidden) in texts.iter_mut().zip(hidden) {
                 **text = hidden;
             }
             return Ok(());
         }
-        // Taken together they held a value that none holds alone.
+        // Together they held a value that none holds alone.
         for text in texts {
-            **text = self.hide(values, &[text.as_str()])?.concat();
+            let alone = [text.as_str()];
+            **text = self.hider(values)?.hide(Channel::Stdout, &alone)?.concat();
         }
         Ok(())
     }
 
+    fn hider(&self, values: &[(&str, &SecretBytes)]) -> Result<Hider, RunError> {
+        Ok(Hider(self.sanitizer(values.iter().copied())?))
+    }
+}
+
+/// A sanitizer for one list of texts on each channel: starting one costs more than all else here.
+struct Hider(Sanitizer<SanitizerRun>);
+
+impl Hider {
     fn hide(
-        &self,
-        values: &[(&str, &SecretBytes)],
+        &mut self,
+        channel: Channel,
         texts: &[impl AsRef<str>],
     ) -> Result<Vec<String>, RunError> {
-        let texts = texts
-            .iter()
-            .map(|text| text.as_ref().replace(BETWEEN, IN_PLACE));
-        let text = texts
-            .collect::<Vec<_>>()
-            .join(BETWEEN.encode_utf8(&mut [0; 4]));
-        let mut sanitizer = self.sanitizer(values.iter().copied())?;
+        let texts = texts.iter();
+        let texts: Vec<String> = texts
+            .map(|text| text.as_ref().replace(BETWEEN, IN_PLACE))
+            .collect();
         let shown = [
-            sanitizer.push(Channel::Stdout, text.as_bytes())?,
-            sanitizer.finish(Channel::Stdout)?,
+            self.0.push(channel, texts.join(BETWEEN).as_bytes())?,
+            self.0.finish(channel)?,
         ];
         let shown = shown.each_ref().map(Sanitized::as_bytes).concat();
         let shown = String::from_utf8_lossy(&shown);

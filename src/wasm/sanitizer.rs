@@ -26,12 +26,16 @@ const LIMITS: Limits = Limits {
     memory_bytes: 512 * 1024 * 1024,
 };
 
-/// The limits of a call with output. Tests make them narrow, so that the module traps in the middle of a run.
-fn limits_of_a_chunk() -> Limits {
+/// The limits of a call with so many bytes. Tests make those of a large one narrow, so that the module traps while a command
+/// runs.
+#[cfg_attr(
+    not(debug_assertions),
+    expect(unused_variables, reason = "no fault there")
+)]
+fn limits_of(bytes: usize) -> Limits {
     #[cfg(debug_assertions)]
-    if let Some(fuel) = std::env::var("SECRETCTL_SANITIZER_FUEL")
-        .ok()
-        .and_then(|fuel| fuel.parse().ok())
+    if let Ok(Ok(fuel)) = std::env::var("SECRETCTL_SANITIZER_FUEL").map(|fuel| fuel.parse())
+        && bytes >= 4096
     {
         return Limits { fuel, ..LIMITS };
     }
@@ -123,9 +127,10 @@ pub struct SanitizerRun {
 impl SanitizerRun {
     fn call(
         &mut self,
+        bytes: usize,
         work: impl FnOnce(&guest::Guest, &mut Store<Guest>) -> wasmtime::Result<guest::Verdict>,
     ) -> Result<Verdict, Withheld> {
-        limits::arm(&mut self.store, limits_of_a_chunk())?;
+        limits::arm(&mut self.store, limits_of(bytes))?;
         let call = self.ticker.call();
         let answer = work(self.instance.secretctl_guard_redaction(), &mut self.store);
         drop(call);
@@ -149,11 +154,13 @@ impl Finder for SanitizerRun {
     }
 
     fn push(&mut self, channel: Channel, chunk: &[u8]) -> Result<Verdict, Withheld> {
-        self.call(|guest, store| guest.call_push(store, channel.into(), chunk))
+        self.call(chunk.len(), |guest, store| {
+            guest.call_push(store, channel.into(), chunk)
+        })
     }
 
     fn finish(&mut self, channel: Channel) -> Result<Verdict, Withheld> {
-        self.call(|guest, store| guest.call_finish(store, channel.into()))
+        self.call(0, |guest, store| guest.call_finish(store, channel.into()))
     }
 }
 

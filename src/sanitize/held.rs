@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_forgotten_or_outgrown_is_wiped() {
+    fn what_is_kept_stays_in_order() {
         let mut held = Held::default();
         held.push(b"first, then ");
         held.push(b"second");

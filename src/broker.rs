@@ -16,6 +16,8 @@
 mod agent;
 mod decide;
 mod error;
+mod filter;
+mod hide;
 mod jail;
 mod person;
 mod plan;
@@ -24,6 +26,7 @@ mod project;
 mod reach;
 mod run;
 mod selection;
+mod short;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -33,10 +36,12 @@ use secretctl_runner::Runner;
 
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest};
 pub use self::error::RunError;
+pub use self::filter::Filtering;
 pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
+pub use self::short::{Short, shortness};
 pub use crate::audit::{Filter as AuditFilter, Outcome as AuditOutcome, Record as AuditRecord};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod capped;
+mod held;
 mod stream;
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn a_vault_is_made_once_and_for_its_owner_alone() {
         let shell = Invocation::new("sh", sandbox.home()).args(["-c", script, SECRETCTL, command]);
         shell
             .env("SECRETCTL_PASSWORD", PASSWORD)
-            .stdin("value")
+            .stdin("the value")
             .answer()
     };
     let created = format!(
@@ -92,8 +92,8 @@ fn a_value_comes_back_byte_by_byte() {
         ("TEXT", b"sk-abc123xyz", b"sk-abc123xyz", &[]),
         ("LINE", b"from echo\n", b"from echo", &[]),
         ("DOS_LINE", b"from elsewhere\r\n", b"from elsewhere", &[]),
-        ("TWO_LINES", b"a\nb\n\n", b"a\nb\n", &[]),
-        ("EXACT_LINE", b"kept\r\n", b"kept\r\n", &["--exact"]),
+        ("TWO_LINES", b"one\ntwo..\n\n", b"one\ntwo..\n", &[]),
+        ("EXACT_LINE", b"kept..\r\n", b"kept..\r\n", &["--exact"]),
         ("BINARY", &every_byte, &every_byte, &[]),
         ("LARGEST", &largest, &largest, &[]),
     ];
@@ -203,7 +203,7 @@ fn setting_changes_only_what_is_given() {
         "--expires",
         "2090-06-30",
     ];
-    change(&flags, "first").is(0, "", "Stored KEY.\n");
+    change(&flags, "the first").is(0, "", "Stored KEY.\n");
     let mut expected = json!([{
         "key": "KEY", "fields": ["value"], "tags": ["api", "prod"], "notes": "of ours", "url": "https://example.com",
         "expires_at": "2090-07-01T00:00:00Z",
@@ -211,7 +211,7 @@ fn setting_changes_only_what_is_given() {
     assert_eq!(metadata(&sandbox), expected);
 
     let changes: [(&[&str], &str, &str, Value); 6] = [
-        (&[], "second", "tags", json!(["api", "prod"])),
+        (&[], "the second", "tags", json!(["api", "prod"])),
         (&["--notes", "changed"], "", "notes", json!("changed")),
         (&["--notes", ""], "", "notes", Value::Null),
         (&["--tags", ""], "", "tags", json!([])),
@@ -225,7 +225,7 @@ fn setting_changes_only_what_is_given() {
         sandbox
             .secretctl(["get", "KEY"])
             .answer()
-            .is(0, "second", "");
+            .is(0, "the second", "");
     }
 }
 
@@ -314,18 +314,18 @@ fn the_password_may_come_from_a_file_and_the_vault_may_be_elsewhere() {
     let set = bare(&["set", "KEY"])
         .env("SECRETCTL_VAULT_DIR", &elsewhere)
         .env("SECRETCTL_PASSWORD_FILE", file);
-    set.stdin("value").answer().is(0, "", "Stored KEY.\n");
+    set.stdin("the value").answer().is(0, "", "Stored KEY.\n");
 
     let get = || bare(&["get", "KEY"]).env("SECRETCTL_VAULT_DIR", &elsewhere);
     get()
         .env("SECRETCTL_PASSWORD", PASSWORD)
         .answer()
-        .is(0, "value", "");
+        .is(0, "the value", "");
     // What is said on the command line goes before the environment.
     let flags = get()
         .env("SECRETCTL_PASSWORD_FILE", &other)
         .args(["--password-file", file]);
-    flags.answer().is(0, "value", "");
+    flags.answer().is(0, "the value", "");
     let flags = get()
         .env("SECRETCTL_VAULT_DIR", "/nonexistent")
         .env("SECRETCTL_PASSWORD", PASSWORD);
@@ -333,7 +333,7 @@ fn the_password_may_come_from_a_file_and_the_vault_may_be_elsewhere() {
         .args(["--vault-dir"])
         .args([&elsewhere])
         .answer()
-        .is(0, "value", "");
+        .is(0, "the value", "");
     let missing = get()
         .env("SECRETCTL_PASSWORD_FILE", "/nonexistent")
         .env("SECRETCTL_PASSWORD", PASSWORD);

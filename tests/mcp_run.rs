@@ -505,7 +505,7 @@ async fn what_cannot_be_hidden_or_is_over_is_not_used() {
             .refusal()
     };
     let short = "the value of secret PIN is too short to be hidden in output: it has fewer than 4 bytes\n\
-                 Only a person can use it, with secretctl run.";
+                 A person can store a longer value, or run the command with secretctl run.";
     assert_eq!(refused(json!(["PIN"])).await, short);
     wait_until("the secret to expire", || {
         sandbox.secretctl(["get", "OLD"]).answer().stderr == "warning: OLD has expired\n"

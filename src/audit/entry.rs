@@ -34,8 +34,10 @@ pub enum Action {
     SecretRun,
     /// A command that was allowed has ended.
     SecretRunOutcome,
-    /// Output was filtered for secrets.
+    /// A person began to filter secrets out of a text.
     SecretFilter,
+    /// The end of that text was reached.
+    SecretFilterOutcome,
     /// The log was exported.
     AuditExport,
 }
@@ -56,6 +58,7 @@ impl Action {
             Self::SecretRun => "secret.run",
             Self::SecretRunOutcome => "secret.run.outcome",
             Self::SecretFilter => "secret.filter",
+            Self::SecretFilterOutcome => "secret.filter.outcome",
             Self::AuditExport => "audit.export",
         }
     }

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use secretctl_runner::{Cancel, Confinement, Enforcement, Stdin};
 
-use super::decide::{label, refusal};
+use super::decide::{label, limit, refusal};
 use super::project::Project;
 use super::run::{Ended, Output};
+use super::short::AGENT_MIN_BYTES;
 use super::{Broker, RunError};
 use crate::audit::{Action, Detail, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::policy::Purpose;
 use crate::sanitize::{Capped, Channel, Redaction};
 use crate::time;
-use crate::vault::{Entry, Vault};
+use crate::vault::{Entry, Fields, Vault};
 
 /// Shortest value whose last characters are shown in a mask, in bytes.
 const MASK_TAIL_FROM_BYTES: usize = 9;
@@ -213,10 +214,28 @@ impl AgentDoor {
             .iter()
             .next()
             .map_or_else(|| MASK.to_owned(), |field| mask(field.value.expose()));
-        Ok(Masked {
-            value,
-            listed: entry.into(),
-        })
+        let mut listed = Listed::from(entry);
+        self.hide_beside(&mut listed, &fields)?;
+        Ok(Masked { value, listed })
+    }
+
+    /// Hides a secret's values in notes and URL. Beside a value that is too short to be hidden, these are not shown at all.
+    fn hide_beside(&self, listed: &mut Listed, fields: &Fields) -> Result<(), RunError> {
+        let Listed {
+            key, notes, url, ..
+        } = listed;
+        let values: Vec<_> = (fields.iter())
+            .map(|field| (key.as_str(), &field.value))
+            .collect();
+        let mut texts: Vec<&mut String> = notes.iter_mut().chain(url).collect();
+        if values
+            .iter()
+            .any(|(_, value)| value.len() < AGENT_MIN_BYTES)
+        {
+            texts.into_iter().for_each(|text| *text = MASK.to_owned());
+            return Ok(());
+        }
+        self.broker.hide_in(&values, &mut texts)
     }
 
     /// Runs a command with secrets in its environment and hides them in its output.
@@ -279,6 +298,7 @@ impl AgentDoor {
             Ok(_) => Outcome::Success,
             Err(error) => refusal(error, &mut detail),
         };
+        limit(&mut detail, 1);
         self.broker
             .note(self.broker.entry(action, outcome, keys, detail))?;
         found

@@ -6,12 +6,14 @@ use secretctl_runner::{Home, Limits};
 
 use super::RunError;
 use super::agent::{AgentDoor, RunRequest};
+use super::hide;
 use super::jail::{NETWORK_LAYER, trusted_dirs};
 use super::plan::{self, Start};
 use super::program::{Program, TrustedPath};
 use super::run::Job;
 use super::selection::{self, Selected};
-use super::words::{COMMAND_MAX_BYTES, Words};
+use super::short::AGENT_MIN_BYTES;
+use super::words::{COMMAND_MAX_BYTES, WORDS_MAX, Words};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
 use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
@@ -19,13 +21,11 @@ use crate::time;
 use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Identity};
 
-/// Shortest value that is injected for an agent, in bytes: hiding a shorter one would destroy the output and confirm guesses.
-const VALUE_MIN_BYTES: usize = 4;
 /// Longest name of an agent, in characters: it is the client's own choice.
 const AGENT_MAX_CHARACTERS: usize = 128;
 /// Bytes of a command that a record keeps: all of every command that can run, and less than a record holds even if each byte
 /// takes six in JSON.
-const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES;
+const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES + WORDS_MAX;
 /// Bytes that a record keeps of any other text of an agent's choice: the longest path.
 const TEXT_LOGGED_MAX_BYTES: usize = 4096;
 
@@ -70,12 +70,17 @@ impl AgentDoor {
         let directory = self.project.working_directory(&place, grant.workdir)?;
         let sanitizers = self.sanitizers(&policy)?;
         let confinement = self.jail(&policy, Some(&program), &directory, grant.network)?;
-        let detail = Detail {
+        let mut detail = Detail {
             rule: Some(grant.rule.clone()),
             directory: place.directory.clone(),
             modules: self.modules(&sanitizers)?,
             ..detail(agent, request)
         };
+        // Only to keep them out of the log, and to find out what cannot be hidden: nothing of them goes anywhere from here.
+        let values = broker.reveal(&selected, &variables, AGENT_MIN_BYTES)?;
+        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
+        drop(values);
+        limit(&mut detail, 1);
         let start = Start {
             name: program
                 .path
@@ -104,7 +109,7 @@ impl AgentDoor {
                 start,
                 selected,
                 variables,
-                value_min_bytes: VALUE_MIN_BYTES,
+                value_min_bytes: AGENT_MIN_BYTES,
                 sanitizers,
                 detail,
             },
@@ -150,6 +155,18 @@ impl AgentDoor {
     ) -> Result<(), RunError> {
         let mut detail = detail(agent, request);
         let outcome = refusal(error, &mut detail);
+        // Twice of what is kept: a search of much more could fail, and what is cut through here is cut off below.
+        limit(&mut detail, 2);
+        // Which secrets the agent may use is not known here, so the words are recorded as they came.
+        if let Err(error) = self.broker.hide_in_detail(&[], &mut detail) {
+            detail = Detail {
+                agent: detail.agent,
+                rule: detail.rule,
+                reason: Some(format!("the words are not recorded: {error}")),
+                ..Detail::default()
+            };
+        }
+        limit(&mut detail, 1);
         let keys = request.keys.iter().filter_map(KeyPattern::exact).collect();
         self.broker
             .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
@@ -218,7 +235,7 @@ impl AgentDoor {
 
 /// Adds to a record why something was refused or failed.
 pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
-    detail.reason = Some(cut(&error.to_string(), TEXT_LOGGED_MAX_BYTES));
+    detail.reason = Some(error.to_string());
     match error {
         RunError::Denied(denial) => {
             detail.rule = Some(denial.rule.clone());
@@ -232,6 +249,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         RunError::Policy(_)
         | RunError::PolicyModule(_)
         | RunError::SanitizerModule(_)
+        | RunError::TooShort(_)
         | RunError::Program { .. }
         | RunError::Directory(_) => Outcome::Denied,
         _ => Outcome::Error,
@@ -255,27 +273,38 @@ fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request {
     }
 }
 
-/// What a record says of a request. Overlong texts are cut: nobody escapes the log by asking at length.
+/// What a record says of a request.
 fn detail(agent: &str, request: &RunRequest) -> Detail {
-    let mut room = COMMAND_LOGGED_MAX_BYTES;
     let words = std::iter::once(&request.command).chain(&request.arguments);
-    let argv = words.map_while(|word| {
+    Detail {
+        argv: words.cloned().collect(),
+        agent: Some(label(agent)),
+        environment: request.env.clone(),
+        directory: request.cwd.clone(),
+        ..Detail::default()
+    }
+}
+
+/// Cuts overlong texts, to so many times of what a record keeps: nobody escapes the log by asking at length.
+pub(super) fn limit(detail: &mut Detail, times: usize) {
+    let mut room = times * COMMAND_LOGGED_MAX_BYTES;
+    let words = detail.argv.iter().map_while(|word| {
         let logged = (room > 0).then(|| cut(word, room));
-        room = room.saturating_sub(word.len().max(1));
+        // One more for what stands between two words.
+        room = room.saturating_sub(word.len() + 1);
         logged
     });
-    Detail {
-        argv: argv.collect(),
-        agent: Some(label(agent)),
-        environment: request
-            .env
-            .as_deref()
-            .map(|env| cut(env, TEXT_LOGGED_MAX_BYTES)),
-        directory: request
-            .cwd
-            .as_deref()
-            .map(|cwd| cut(cwd, TEXT_LOGGED_MAX_BYTES)),
-        ..Detail::default()
+    detail.argv = words.collect();
+    for text in [
+        &mut detail.environment,
+        &mut detail.directory,
+        &mut detail.reason,
+        &mut detail.remedy,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        *text = cut(text, times * TEXT_LOGGED_MAX_BYTES);
     }
 }
 
@@ -328,9 +357,13 @@ mod tests {
             ..RunRequest::default()
         };
         let mut detail = detail(&long, &request);
-        assert_eq!(detail.argv.len(), 2);
-        assert_eq!(detail.argv[1].len(), COMMAND_MAX_BYTES - 2 + "…".len());
         refusal(&RunError::ProgramNotFound(long), &mut detail);
+        limit(&mut detail, 1);
+        assert_eq!(detail.argv.len(), 2);
+        assert_eq!(
+            detail.argv[1].len(),
+            COMMAND_LOGGED_MAX_BYTES - 2 + "…".len()
+        );
         let json = serde_json::to_vec(&detail).expect("JSON");
         assert!(
             json.len() < crate::audit::DETAIL_MAX_BYTES,

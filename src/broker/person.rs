@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secretctl_runner::{Cancel, Confinement, Home, Limits, Network, Stdin, Stop, WorkingDirectory};
 
+use super::hide;
 use super::jail::{PersonJail, current_dir, leads_out};
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
@@ -16,18 +17,17 @@ use super::{Broker, RunError};
 use crate::audit::{self, Action, Detail, Filter, Log, Outcome, Record, Source};
 use crate::name::{EnvName, KeyPattern, SecretName};
 use crate::policy::{self, Grant, Workdir};
-use crate::sanitize::{Channel, Sanitized, Sanitizer};
+use crate::sanitize::{Channel, Sanitized};
 use crate::secret::SecretBytes;
 use crate::time;
 use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault, VaultError};
-use crate::wasm::SanitizerRun;
 
 /// Processes and threads of a command in a jail: more than any build has, and not yet the machine's end.
 const PROCESSES: u32 = 4096;
 
 /// Where the owner comes in.
 pub struct PersonDoor {
-    broker: Broker,
+    pub(super) broker: Broker,
 }
 
 /// A command that a person runs.
@@ -126,7 +126,7 @@ impl PersonDoor {
 
     /// A secret with its values.
     pub fn get(&self, name: &SecretName) -> Result<(Entry, Fields), RunError> {
-        let mut found = self.reveal(Action::SecretGet, vec![name.clone()])?;
+        let (_, mut found) = self.reveal(Action::SecretGet, vec![name.clone()])?;
         found
             .pop()
             .ok_or_else(|| RunError::SecretNotFound(name.to_string()))
@@ -156,23 +156,7 @@ impl PersonDoor {
             .into_iter()
             .map(|one| one.name)
             .collect();
-        self.reveal(Action::SecretExport, names)
-    }
-
-    /// A sanitizer that knows the secrets that `patterns` mean.
-    pub fn filter(&self, patterns: &[KeyPattern]) -> Result<Sanitizer<SanitizerRun>, RunError> {
-        let names = self
-            .select(patterns, None)?
-            .into_iter()
-            .map(|one| one.name)
-            .collect();
-        let found = self.reveal(Action::SecretFilter, names)?;
-        let values = found.iter().flat_map(|(entry, fields)| {
-            fields
-                .iter()
-                .map(|field| (entry.name.as_str(), &field.value))
-        });
-        self.broker.sanitizer(values)
+        Ok(self.reveal(Action::SecretExport, names)?.1)
     }
 
     /// A jail around the caller's directory, if that can be a project, with the programs of the caller's `PATH` and what
@@ -213,7 +197,7 @@ impl PersonDoor {
             }
         };
         let keys: Vec<SecretName> = selected.iter().map(|one| one.name.clone()).collect();
-        let detail = Detail {
+        let mut detail = Detail {
             argv: run
                 .command
                 .iter()
@@ -226,6 +210,10 @@ impl PersonDoor {
             },
             ..Detail::default()
         };
+        // Only to keep them out of the log: nothing of them goes anywhere from here.
+        let values = broker.reveal(&selected, &variables, 0)?;
+        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
+        drop(values);
         let start = Start {
             program: path,
             file: None,
@@ -292,12 +280,12 @@ impl PersonDoor {
         Ok((report.records, problems))
     }
 
-    /// Records the use, then reads the values.
-    fn reveal(
+    /// Records the use, then reads the values. Gives the record's id as well.
+    pub(super) fn reveal(
         &self,
         action: Action,
         names: Vec<SecretName>,
-    ) -> Result<Vec<(Entry, Fields)>, RunError> {
+    ) -> Result<(String, Vec<(Entry, Fields)>), RunError> {
         let broker = &self.broker;
         for name in &names {
             if broker.vault().entry(name)?.is_none() {
@@ -305,7 +293,9 @@ impl PersonDoor {
             }
         }
         let entry = broker.entry(action, Outcome::Success, names.clone(), Detail::default());
-        let names = broker.record(entry, names)?.into_inner();
+        let recorded = broker.record(entry, names)?;
+        let id = recorded.id().id.clone();
+        let names = recorded.into_inner();
         let vault = broker.vault();
         let mut found = Vec::with_capacity(names.len());
         for name in names {
@@ -314,11 +304,11 @@ impl PersonDoor {
                 _ => return Err(RunError::SecretNotFound(name.to_string())),
             }
         }
-        Ok(found)
+        Ok((id, found))
     }
 
     /// What `patterns` mean; every one must find something.
-    fn select(
+    pub(super) fn select(
         &self,
         patterns: &[KeyPattern],
         env: Option<&str>,

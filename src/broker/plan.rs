@@ -108,24 +108,20 @@ pub(super) fn agent_environment(path: String, passed_on: &[EnvName]) -> Vec<(OsS
 /// Replaces `$NAME` and `${NAME}` of injected variables. Everything else stays as it is, `$` included.
 fn expand(argument: OsString, injections: &[Injection]) -> OsString {
     let bytes = argument.into_vec();
-    let mut out = Vec::with_capacity(bytes.len());
+    let mut pieces = Vec::new();
     let mut rest = bytes.as_slice();
     while let Some(at) = rest.iter().position(|&byte| byte == b'$') {
         let (before, reference) = rest.split_at(at);
-        out.extend_from_slice(before);
-        match resolve(reference, injections) {
-            Some((length, value)) => {
-                out.extend_from_slice(value.expose());
-                rest = &reference[length..];
-            }
-            None => {
-                out.push(b'$');
-                rest = &reference[1..];
-            }
-        }
+        let (length, meant) = match resolve(reference, injections) {
+            Some((length, value)) => (length, value.expose()),
+            None => (1, &reference[..1]),
+        };
+        pieces.extend([before, meant]);
+        rest = &reference[length..];
     }
-    out.extend_from_slice(rest);
-    OsString::from_vec(out)
+    pieces.push(rest);
+    // Joined in one step: a vector that grows leaves copies behind.
+    OsString::from_vec(pieces.concat())
 }
 
 /// The value that a text beginning with `$` refers to, and the length of the reference.

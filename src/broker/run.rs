@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use secretctl_runner::{self as runner, Cancel, Enforcement, Outcome, Stdin, Stop};
 
+use super::hide;
 use super::plan::{self, Injection, Start};
 use super::selection::{self, Selected};
+use super::short::{Short, shortness};
 use super::{Broker, RunError};
 use crate::audit::{self, Action, Detail, Recorded};
-use crate::name::EnvName;
+use crate::name::{EnvName, SecretName};
 use crate::policy::Grant;
 use crate::sanitize::{Channel, Redaction, Sanitized, Sanitizer, Withheld};
 use crate::secret::SecretBytes;
@@ -42,6 +44,8 @@ pub struct Finished {
     pub redactions: Vec<Redaction>,
     /// What confined it, and what did not.
     pub enforcement: Enforcement,
+    /// Secrets with a value of fewer than 4 bytes, which was hidden wherever the same bytes stand.
+    pub short: Vec<SecretName>,
 }
 
 /// A run that policy, or a person, has allowed.
@@ -80,8 +84,17 @@ impl Broker {
             ..job.detail.clone()
         };
         let keys = job.selected.iter().map(|one| one.name.clone()).collect();
+        let (selected, variables) = (job.selected.clone(), job.variables.clone());
         let finished = self.run_child(grant, job, stdin, cancel, output);
         let result = describe(&finished, &mut detail);
+        if let Some(reason) = &mut detail.reason {
+            let hidden = (self.reveal(&selected, &variables, 0))
+                .and_then(|values| self.hide_in(&hide::named(&values), &mut [reason]));
+            // How it ended is recorded all the same.
+            if let Err(error) = hidden {
+                *reason = format!("not recorded: {error}");
+            }
+        }
         self.note(self.entry(Action::SecretRunOutcome, result, keys, detail))?;
         finished
     }
@@ -95,10 +108,19 @@ impl Broker {
         output: Output<'_>,
     ) -> Result<Finished, RunError> {
         let injections = self.reveal(&job.selected, &job.variables, job.value_min_bytes)?;
+        let mut short = Vec::new();
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
             Output::Sanitized(show) => {
-                let values = injections.iter().map(|one| (one.key.as_str(), &one.value));
+                let is_short = |one: &&Injection| shortness(&one.value) == Some(Short::Unusable);
+                short.extend(
+                    injections
+                        .iter()
+                        .filter(is_short)
+                        .map(|one| one.key.clone()),
+                );
+                short.dedup();
+                let values = hide::named(&injections).into_iter();
                 let mut sanitizer = self.sanitizer(values)?;
                 for custom in &job.sanitizers {
                     sanitizer = sanitizer.then(&*custom.identity().name, custom.start()?);
@@ -131,11 +153,12 @@ impl Broker {
             duration: report.duration,
             redactions,
             enforcement: report.enforcement,
+            short,
         })
     }
 
     /// The values of all selected secrets, with the variables they go into.
-    fn reveal(
+    pub(super) fn reveal(
         &self,
         selected: &[Selected],
         variables: &[EnvName],
@@ -238,6 +261,7 @@ fn describe(finished: &Result<Finished, RunError>, detail: &mut Detail) -> audit
             duration,
             redactions,
             enforcement,
+            short: _,
         }) => {
             detail.duration_ms = Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
             detail.redactions = redactions.iter().map(logged).collect();
@@ -264,7 +288,7 @@ fn describe(finished: &Result<Finished, RunError>, detail: &mut Detail) -> audit
     }
 }
 
-fn logged(redaction: &Redaction) -> audit::Redaction {
+pub(super) fn logged(redaction: &Redaction) -> audit::Redaction {
     let Redaction { key, form, count } = redaction.clone();
     audit::Redaction { key, form, count }
 }

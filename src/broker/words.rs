@@ -7,7 +7,7 @@ pub(super) const COMMAND_MAX_BYTES: usize = 128 * 1024;
 /// Longest name of a program, in bytes: the longest path.
 const PROGRAM_MAX_BYTES: usize = 4096;
 /// Most words of a command.
-const WORDS_MAX: usize = 1000;
+pub(super) const WORDS_MAX: usize = 1000;
 
 /// A program and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use super::Failure;
 use super::failure::codes;
+use crate::name::SecretName;
 
 /// Writes a result to standard output.
 pub(super) fn result(bytes: &[u8]) -> Result<u8, Failure> {
@@ -47,6 +48,13 @@ pub(super) fn ours(text: &str) {
 
 pub(super) fn warn(text: &str) {
     say("warning: ", text);
+}
+
+/// A secret whose value cannot be hidden well.
+pub(super) fn warn_of_short(key: &SecretName) {
+    warn(&format!(
+        "{key} has fewer than 4 bytes: they are hidden wherever they stand, which tells what they are"
+    ));
 }
 
 /// Control characters are shown as what they are: a text may contain a name of somebody else's choice.

@@ -57,6 +57,7 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
             failure
         }
     })?;
+    finished.short.iter().for_each(output::warn_of_short);
     if args.sandbox {
         tell_what_is_missing(&finished);
     }

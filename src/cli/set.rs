@@ -6,6 +6,8 @@ use super::args::SetArgs;
 use super::failure::Failure;
 use super::output;
 use super::unlock::{Access, prompt};
+use crate::broker::{Short, shortness};
+use crate::name::SecretName;
 use crate::secret::SecretBytes;
 use crate::time;
 use crate::vault::{Change, Stored, VALUE_MAX_BYTES};
@@ -29,6 +31,7 @@ pub(super) fn run(access: &Access, args: SetArgs) -> Result<u8, Failure> {
         || metadata.expires_at.is_some();
     let door = access.door()?;
     let value = read_value(args.key.as_str(), has_metadata, args.exact)?;
+    let short = shortness(&value).filter(|_| !value.is_empty());
     let change = match value {
         // Metadata alone was given; the value stays as it is.
         value if value.is_empty() && has_metadata => metadata,
@@ -45,7 +48,18 @@ pub(super) fn run(access: &Access, args: SetArgs) -> Result<u8, Failure> {
         Stored::Updated => "Updated",
     };
     output::done(&format!("{verb} {}.", args.key));
+    if let Some(short) = short {
+        warn(short, &args.key);
+    }
     Ok(super::codes::DONE)
+}
+
+fn warn(short: Short, key: &SecretName) {
+    let fact = match short {
+        Short::Unusable => "fewer than 4 bytes: agents cannot use it, since it cannot be hidden",
+        Short::Guessable => "fewer than 8 bytes: it can be guessed, and found in output by chance",
+    };
+    output::warn(&format!("{key} has {fact}"));
 }
 
 /// The value: typed without echo, or all of standard input.

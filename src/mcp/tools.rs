@@ -319,7 +319,9 @@ fn explain(error: &RunError) -> Refusal {
         {
             format!("\n{OPENED}")
         }
-        RunError::TooShort(_) => "\nOnly a person can use it, with secretctl run.".to_owned(),
+        RunError::TooShort(_) => {
+            "\nA person can store a longer value, or run the command with secretctl run.".to_owned()
+        }
         RunError::Expired(_) => {
             "\nA person can store a new value, or a new date with secretctl set --expires."
                 .to_owned()

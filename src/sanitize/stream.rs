@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::held::Held;
 use super::{Legend, Range, Sanitized, Verdict, Withheld};
 
 /// Bytes of a stream, by their offsets in the whole of it.
@@ -10,7 +11,7 @@ type Span = std::ops::Range<u64>;
 /// The bytes that are not shown yet, the ranges that lie in them, and the markers of earlier finders.
 #[derive(Default)]
 pub(super) struct Stream {
-    held: Vec<u8>,
+    held: Held,
     /// Offset of the first held byte. Never within a marker.
     shown: u64,
     /// Sorted by start, then subject, then form. None ends within a marker or begins there.
@@ -39,7 +40,7 @@ impl Stream {
 
     /// Adds bytes and what a finder said of them. A verdict that makes no sense is refused.
     pub(super) fn take(&mut self, chunk: &[u8], verdict: Verdict) -> Result<(), Withheld> {
-        self.held.extend_from_slice(chunk);
+        self.held.push(chunk);
         let pushed = self.pushed();
         if verdict.settled < self.settled || verdict.settled > pushed {
             return Err(Withheld::because(
@@ -115,7 +116,7 @@ impl Stream {
             self.copy(done..limit, out);
             done = limit;
         }
-        self.held.drain(..(done - self.shown) as usize);
+        self.held.forget((done - self.shown) as usize);
         self.shown = done;
         self.ranges = unfinished;
         let over = self.markers.partition_point(|marker| marker.end <= done);

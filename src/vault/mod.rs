@@ -247,7 +247,7 @@ impl Vault {
         store::entry(&self.connection, &self.keys, name)
     }
 
-    /// The values of one secret. Whoever calls this has recorded before why it may.
+    /// The values of one secret. Whoever calls this has recorded before why it may, or lets nothing of them out.
     ///
     /// # Errors
     /// As [`Vault::names`].

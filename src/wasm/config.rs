@@ -17,6 +17,9 @@ pub(crate) fn engine_config() -> Result<Config> {
         .epoch_interruption(true)
         .max_wasm_stack(STACK_MAX_BYTES)
         .cranelift_opt_level(OptLevel::Speed)
+        // A memory stays where it is until its store is dropped, and goes back to the system then, so that no copy of a
+        // secret is left: growing copies nothing, and instances are not pooled, as a pool keeps the pages.
+        .memory_may_move(false)
         // A trap's backtrace names functions of the guest; messages give the kind of trap only.
         .wasm_backtrace_max_frames(None);
     Ok(config)

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use wasmtime::Store;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use self::exports::secretctl::guard::redaction as guest;
 use super::limits::{self, Guest, Limits, Ticker};
@@ -28,6 +28,22 @@ const LIMITS: Limits = Limits {
 
 /// Most pairs of subject and form of a custom module: what it hid stands, with all names, in one record.
 const CUSTOM_NAMES_MAX: usize = 32;
+
+/// The limits of a call with so many bytes. Tests make those of a large one narrow, so that the module traps while a command
+/// runs.
+#[cfg_attr(
+    not(debug_assertions),
+    expect(unused_variables, reason = "no fault there")
+)]
+fn limits_of(bytes: usize) -> Limits {
+    #[cfg(debug_assertions)]
+    if let Ok(Ok(fuel)) = std::env::var("SECRETCTL_SANITIZER_FUEL").map(|fuel| fuel.parse())
+        && bytes >= 4096
+    {
+        return Limits { fuel, ..LIMITS };
+    }
+    LIMITS
+}
 
 /// A sanitizer module, ready to be started for a command.
 pub struct SanitizerModule {
@@ -53,19 +69,19 @@ impl SanitizerModule {
 
     /// Starts an instance that knows `secrets`, each with the name its markers show.
     ///
-    /// The instance's memory is given back to the system, which zeroes it, when the run is dropped.
+    /// The instance's memory goes back to the system with the run, also when a call trapped: the pages are this process's no
+    /// longer, and are zeroed before any other process gets them.
     pub fn start<'a>(
         &self,
         secrets: impl IntoIterator<Item = (&'a str, &'a SecretBytes)>,
     ) -> Result<SanitizerRun, Withheld> {
-        let mut copies: Vec<guest::Secret> = (secrets.into_iter())
-            .map(|(name, value)| guest::Secret {
-                name: name.to_owned(),
-                value: value.expose().to_vec(),
-            })
-            .collect();
+        let copies = (secrets.into_iter()).map(|(name, value)| guest::Secret {
+            name: name.to_owned(),
+            value: value.expose().to_vec(),
+        });
+        let copies: Zeroizing<Vec<guest::Secret>> = Zeroizing::new(copies.collect());
         let started = self.instantiate("null", &copies);
-        copies.iter_mut().for_each(|copy| copy.value.zeroize());
+        drop(copies);
         let (instance, answer) = started?;
         // The module's own words could repeat a secret, so they are not passed on.
         let legend = answer.map_err(|_| Withheld::because("it refused to start"))?;
@@ -127,6 +143,13 @@ impl Instance {
     }
 }
 
+/// Wiped on the way out, whichever that is.
+impl Zeroize for guest::Secret {
+    fn zeroize(&mut self) {
+        self.value.zeroize();
+    }
+}
+
 impl From<ModuleError> for Withheld {
     fn from(error: ModuleError) -> Self {
         Self::because(error.to_string())
@@ -142,6 +165,7 @@ pub struct SanitizerRun {
 impl SanitizerRun {
     fn call(
         &mut self,
+        bytes: usize,
         work: impl FnOnce(&guest::Guest, &mut Store<Guest>) -> wasmtime::Result<guest::Verdict>,
     ) -> Result<Verdict, Withheld> {
         let Instance {
@@ -149,7 +173,7 @@ impl SanitizerRun {
             exports,
             ticker,
         } = &mut self.instance;
-        limits::arm(store, LIMITS)?;
+        limits::arm(store, limits_of(bytes))?;
         let call = ticker.call();
         let answer = work(exports.secretctl_guard_redaction(), store);
         drop(call);
@@ -173,11 +197,13 @@ impl Finder for SanitizerRun {
     }
 
     fn push(&mut self, channel: Channel, chunk: &[u8]) -> Result<Verdict, Withheld> {
-        self.call(|guest, store| guest.call_push(store, channel.into(), chunk))
+        self.call(chunk.len(), |guest, store| {
+            guest.call_push(store, channel.into(), chunk)
+        })
     }
 
     fn finish(&mut self, channel: Channel) -> Result<Verdict, Withheld> {
-        self.call(|guest, store| guest.call_finish(store, channel.into()))
+        self.call(0, |guest, store| guest.call_finish(store, channel.into()))
     }
 }
 

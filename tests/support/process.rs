@@ -134,3 +134,27 @@ pub(crate) fn resident_kib(pid: u32) -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
+
+/// The processes that a process has started, and theirs.
+#[cfg(target_os = "linux")]
+pub(crate) fn descendants(ancestor: u32) -> Vec<u32> {
+    let children = |pid: u32| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().flatten().flatten();
+        let text = |thread: fs::DirEntry| {
+            fs::read_to_string(thread.path().join("children")).unwrap_or_default()
+        };
+        let texts: String = threads.map(|thread| text(thread) + " ").collect();
+        texts
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect::<Vec<u32>>()
+    };
+    let mut found = children(ancestor);
+    let mut known = 0;
+    while let Some(&pid) = found.get(known) {
+        found.extend(children(pid));
+        known += 1;
+    }
+    found
+}

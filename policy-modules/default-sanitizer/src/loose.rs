@@ -39,6 +39,9 @@ const CONTROL_SEQUENCE: u8 = 0x9B;
 /// For each byte the letter or digit that it counts as, 0 for those left out.
 static LETTERS: [u8; 256] = letters_table();
 
+/// The same, with a count of one or none behind it: together they are loaded at once.
+static COMPACT: [[u8; 2]; 256] = compact_table();
+
 /// What is left of a text.
 pub fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
     let letters = text.iter().map(|&byte| LETTERS[usize::from(byte)]);
@@ -143,8 +146,8 @@ impl Loose {
                 return from + index_of(plain, start);
             }
             // The last letters are the first ones of windows that do not end here, or are typed over.
-            let stop = count.saturating_sub(WINDOW - 1 + UNDONE_MAX);
-            let rest = index_of(plain, stop).min(plain.len().saturating_sub(UNDONE_MAX));
+            let kept = index_from_end(plain, count.min(WINDOW - 1 + UNDONE_MAX));
+            let rest = kept.min(plain.len().saturating_sub(UNDONE_MAX));
             let rest = from + rest;
             let is_last = from + block.len() == chunk.len();
             if special.is_some() || is_last || rest == from {
@@ -158,10 +161,10 @@ impl Loose {
     fn compact(&mut self, text: &[u8]) -> usize {
         let mut count = 0;
         for &byte in text {
-            let letter = LETTERS[usize::from(byte)];
+            let [letter, is_one] = COMPACT[usize::from(byte)];
             // Never behind the end: there are not more letters than bytes. The mask saves the check.
             self.letters[count % BLOCK_BYTES] = letter;
-            count += usize::from(letter != 0);
+            count += usize::from(is_one);
         }
         count
     }
@@ -297,6 +300,16 @@ fn index_of(text: &[u8], letter: usize) -> usize {
     letters.nth(letter).map_or(text.len(), |(index, _)| index)
 }
 
+/// Where the last letters of a text begin, so many of them; its length for none.
+fn index_from_end(text: &[u8], letters: usize) -> usize {
+    let Some(before) = letters.checked_sub(1) else {
+        return text.len();
+    };
+    let all = text.iter().enumerate().rev();
+    let mut all = all.filter(|&(_, &byte)| LETTERS[usize::from(byte)] != 0);
+    all.nth(before).map_or(0, |(index, _)| index)
+}
+
 const fn letters_table() -> [u8; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -304,6 +317,17 @@ const fn letters_table() -> [u8; 256] {
         if (byte as u8).is_ascii_alphanumeric() {
             table[byte] = (byte as u8).to_ascii_lowercase();
         }
+        byte += 1;
+    }
+    table
+}
+
+const fn compact_table() -> [[u8; 2]; 256] {
+    let letters = letters_table();
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [letters[byte], (letters[byte] != 0) as u8];
         byte += 1;
     }
     table

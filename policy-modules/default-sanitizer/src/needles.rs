@@ -116,18 +116,18 @@ impl Needles {
 
     /// What is searched in letters and digits alone.
     fn written(&mut self, subject: u32, value: &[u8]) {
-        let backwards: Zeroizing<Vec<u8>> = value.iter().rev().copied().collect::<Vec<_>>().into();
-        self.loose(subject, form::LOOSE, value);
-        self.loose(subject, form::REVERSED, &backwards);
+        // What looks like a number is hidden with all numbers, and must not be told from them.
+        if !is_guessable(value) {
+            let backwards = value.iter().rev().copied().collect::<Vec<_>>();
+            let turned = each(value, |byte, to| to.push(rot13(byte)));
+            self.loose(subject, form::LOOSE, value);
+            self.loose(subject, form::REVERSED, &Zeroizing::new(backwards));
+            self.loose(subject, form::ROT13, &turned);
+        }
         self.loose(subject, form::HEX, &hex(value, 'a'));
         if value.len() > ALL_FORMS_MAX_BYTES {
             return;
         }
-        self.loose(
-            subject,
-            form::ROT13,
-            &each(value, |byte, to| to.push(rot13(byte))),
-        );
         for (form, write) in BYTEWISE {
             let mut text = Zeroizing::new(Vec::with_capacity(value.len() * 8));
             value.iter().for_each(|&byte| write(byte, &mut text));

@@ -33,14 +33,18 @@ fn main() {
             .collect();
         for (name, sample) in &samples {
             let text = sample.repeat(TEXT_BYTES / sample.len());
+            let begin = Instant::now();
             let mut sanitizer = Sanitizer::start(&secrets).expect("secrets");
+            let start = begin.elapsed().as_secs_f64() * 1e3;
             let begin = Instant::now();
             let mut found = 0;
             for chunk in text.as_bytes().chunks(CHUNK_BYTES) {
                 found += sanitizer.push(Channel::Stdout, chunk).hide.len();
             }
             let rate = text.len() as f64 / 1e6 / begin.elapsed().as_secs_f64();
-            println!("{count:4} secrets, {name:12} {rate:7.0} MB/s, {found} found");
+            println!(
+                "{count:4} secrets, start {start:5.2} ms, {name:12} {rate:7.0} MB/s, {found} found"
+            );
         }
     }
 }

@@ -138,7 +138,7 @@ impl Needles {
         }
     }
 
-    /// Any eight letters and digits in a row of a token.
+    /// Any eight letters and digits in a row of a token, and any eight of its bytes in hex.
     fn fragments(&mut self, subject: u32, value: &[u8]) {
         let letters: Zeroizing<Vec<u8>> = value
             .iter()
@@ -149,6 +149,12 @@ impl Needles {
         for window in letters.windows(LOOSE_MIN_BYTES) {
             if looks_random(window) {
                 self.loose(subject, form::FRAGMENT, window);
+            }
+        }
+        // As the lines of a dump hold them.
+        for window in value.windows(LOOSE_MIN_BYTES) {
+            if looks_random(window) {
+                self.loose(subject, form::HEX, &hex(window, 'a'));
             }
         }
     }

@@ -523,6 +523,27 @@ proptest! {
     }
 
     #[test]
+    fn a_token_in_a_dump_of_lines(token in "([a-z][0-9][A-Z]){12}", skipped in 0..9_usize, cuts in cuts()) {
+        let text = [&b"........"[..skipped.min(8)], token.as_bytes()].concat();
+        let mut dump = Vec::new();
+        let mut pieces = Vec::new();
+        for (number, line) in text.chunks(16).enumerate() {
+            dump.extend(format!("{:08x}: ", number * 16).into_bytes());
+            let first = dump.len();
+            dump.extend(line.chunks(2).map(|two| bytes(two, |b| format!("{b:02x}"), "")).collect::<Vec<_>>().join(&b" "[..]));
+            if line.len() == 16 && !line.starts_with(b".") {
+                pieces.push(first..dump.len());
+            }
+            dump.extend(format!("  {}\n", String::from_utf8_lossy(line)).into_bytes());
+        }
+        let ranges = run(start(token.as_bytes()), &[&dump]);
+        for at in pieces.into_iter().flatten() {
+            prop_assert!(is_hidden(&ranges, at), "byte {} of {}", at, String::from_utf8_lossy(&dump));
+        }
+        prop_assert_eq!(run(start(token.as_bytes()), &cut(&dump, &cuts)), ranges);
+    }
+
+    #[test]
     fn lines_and_leaves(line in "[a-z]{4}[0-9A-F]{12}", cuts in cuts()) {
         let key = format!("-----BEGIN KEY-----\nfirst line\n{line}\n-----END KEY-----\n");
         let json = serde_json::json!({ "type": "key", "private_key": key }).to_string();

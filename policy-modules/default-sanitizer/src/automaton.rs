@@ -68,7 +68,12 @@ impl Automaton {
             len: known.bytes.len() as u32,
         });
         let mut automaton = Self {
-            nodes: vec![Node::default()],
+            nodes: Vec::with_capacity(
+                1 + needles
+                    .iter()
+                    .map(|needle| needle.bytes.len())
+                    .sum::<usize>(),
+            ),
             first: [ROOT; 256],
             lens: needles
                 .iter()
@@ -78,6 +83,7 @@ impl Automaton {
                 .max_by_key(|hit| hit.len)
                 .unwrap_or(Hit { needle: 0, len: 0 }),
         };
+        automaton.nodes.push(Node::default());
         for (number, needle) in needles.iter().enumerate() {
             automaton.insert(number as u32, needle);
         }

@@ -18,9 +18,9 @@ use crate::sieve::{Sieve, WINDOW_MAX_BYTES};
 use crate::starts::Starts;
 
 /// How a secret was written, by number of the form.
-pub const FORMS: [&str; 17] = [
+pub const FORMS: [&str; 16] = [
     "raw", "part", "base64", "hex", "percent", "json", "loose", "fragment", "reversed", "rot13",
-    "base32", "unicode", "decimal", "octal", "binary", "xml", "shape",
+    "base32", "decimal", "octal", "binary", "xml", "shape",
 ];
 
 /// Indexes into [`FORMS`].
@@ -36,12 +36,11 @@ pub(crate) mod form {
     pub(crate) const REVERSED: u32 = 8;
     pub(crate) const ROT13: u32 = 9;
     pub(crate) const BASE32: u32 = 10;
-    pub(crate) const UNICODE: u32 = 11;
-    pub(crate) const DECIMAL: u32 = 12;
-    pub(crate) const OCTAL: u32 = 13;
-    pub(crate) const BINARY: u32 = 14;
-    pub(crate) const XML: u32 = 15;
-    pub(crate) const SHAPE: u32 = 16;
+    pub(crate) const DECIMAL: u32 = 11;
+    pub(crate) const OCTAL: u32 = 12;
+    pub(crate) const BINARY: u32 = 13;
+    pub(crate) const XML: u32 = 14;
+    pub(crate) const SHAPE: u32 = 15;
 }
 
 /// Bytes of all secrets together. Each costs up to 480 bytes: it stands in as many needles, of 28 bytes in an automaton.

@@ -185,38 +185,27 @@ fn looks_random(window: &[u8]) -> bool {
 
 type Write = fn(u8, &mut Vec<u8>);
 
-/// Ways to write each byte by itself, as letters and digits; signs around them are left out of the text as well.
-const BYTEWISE: [(u32, Write); 8] = [
-    // `\x73`, `&#x73;`
-    (form::HEX, |byte, to| {
-        to.extend(format!("x{byte:02x}").bytes())
-    }),
+/// Ways to write each byte by itself, as letters and digits; signs around them are left out of the text as well. What stands in
+/// escapes (`\x73`, `\u0073`, `&#115;`) is found by the views of those.
+const BYTEWISE: [(u32, Write); 5] = [
     // `0x73`
     (form::HEX, |byte, to| {
-        to.extend(format!("0x{byte:02x}").bytes())
-    }),
-    // `\u0073`
-    (form::UNICODE, |byte, to| {
-        to.extend(format!("u00{byte:02x}").bytes())
+        to.extend(format!("0x{byte:02x}").bytes());
     }),
     // `%2573`
     (form::PERCENT, |byte, to| {
-        to.extend(format!("25{byte:02x}").bytes())
+        to.extend(format!("25{byte:02x}").bytes());
     }),
-    // `115 101`, `&#115;`
+    // `115 101`
     (form::DECIMAL, |byte, to| {
-        to.extend(format!("{byte}").bytes())
+        to.extend(byte.to_string().bytes())
     }),
-    // `163 145`, `\163`
+    // `163 145`
     (form::OCTAL, |byte, to| {
         to.extend(format!("{byte:03o}").bytes())
     }),
-    // `0o163`
-    (form::OCTAL, |byte, to| {
-        to.extend(format!("0o{byte:o}").bytes())
-    }),
     (form::BINARY, |byte, to| {
-        to.extend(format!("{byte:08b}").bytes())
+        to.extend(format!("{byte:08b}").bytes());
     }),
 ];
 

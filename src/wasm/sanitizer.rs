@@ -215,3 +215,75 @@ impl From<Channel> for guest::Channel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+    use crate::wasm::Host;
+
+    /// Pieces of a text: letters and what stands between them, or the secret as it is or spaced.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let any = prop::collection::vec(any::<u8>(), 0..40);
+        let words = prop::collection::vec(select(&b"abcXYZ019 _-,\n\x08\x1B[m\0"[..]), 0..80);
+        let blank = (0..6000_usize).prop_map(|count| vec![b' '; count]);
+        let secret = select(vec![
+            "tok3nA9zB8yC7x",
+            "t o k 3 n A 9 z B 8 y C 7 x",
+            "dG9rM25BOXpCOHlDN3g",
+        ]);
+        let secret = secret.prop_map(|text| text.as_bytes().to_vec());
+        let piece = prop_oneof![4 => any, 4 => words, 1 => blank, 4 => secret];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    fn expected(verdict: default_sanitizer::Verdict) -> Verdict {
+        let range = |range: default_sanitizer::Range| Range {
+            start: range.start,
+            end: range.end,
+            subject: range.subject,
+            form: range.form,
+        };
+        Verdict {
+            hide: verdict.hide.into_iter().map(range).collect(),
+            settled: verdict.settled,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The module has vector instructions of its own, and the sources are tested natively.
+        #[test]
+        fn the_module_finds_what_its_sources_find(texts in prop::collection::vec(pieces(), 1..4), cuts in prop::collection::vec(any::<Index>(), 0..4)) {
+            thread_local! {
+                static HOST: Host = Host::new().expect("the built-in modules load");
+            }
+            let value = SecretBytes::from_vec(b"tok3nA9zB8yC7x".to_vec());
+            HOST.with(|host| {
+                for text in &texts {
+                    let mut module = host.sanitizer().start([("KEY", &value)]).expect("it starts");
+                    let mut native = default_sanitizer::Sanitizer::start(&[default_sanitizer::Secret {
+                        name: "KEY",
+                        value: b"tok3nA9zB8yC7x",
+                    }])
+                    .expect("it starts");
+                    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+                    ends.extend([0, text.len()]);
+                    ends.sort_unstable();
+                    for ends in ends.windows(2) {
+                        let chunk = &text[ends[0]..ends[1]];
+                        let found = module.push(Channel::Stdout, chunk).expect("an answer");
+                        let known = native.push(default_sanitizer::Channel::Stdout, chunk);
+                        prop_assert_eq!(found, expected(known));
+                    }
+                    let found = module.finish(Channel::Stdout).expect("an answer");
+                    prop_assert_eq!(found, expected(native.finish(default_sanitizer::Channel::Stdout)));
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

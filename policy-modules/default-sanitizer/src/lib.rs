@@ -8,6 +8,7 @@
 //! The module imports nothing. This file only joins the engine to the component's exports.
 
 mod automaton;
+mod compact;
 mod digits;
 mod engine;
 mod escapes;

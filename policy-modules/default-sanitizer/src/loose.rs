@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State, Text};
+use crate::compact::{BLOCK_BYTES, Letters};
 use crate::engine::Found;
 use crate::starts::{Starts, WINDOW};
 
@@ -25,9 +26,6 @@ const APART_MAX: usize = 2;
 /// Parameters of a control sequence, at most; what is longer is text.
 const PARAMETERS_MAX: u8 = 32;
 
-/// Bytes that become a block of letters at once.
-const BLOCK_BYTES: usize = 4096;
-
 /// Characters that are typed over one after the other, at most.
 const UNDONE_MAX: usize = 4;
 
@@ -37,10 +35,7 @@ const BACKSPACE: u8 = 0x08;
 const CONTROL_SEQUENCE: u8 = 0x9B;
 
 /// For each byte the letter or digit that it counts as, 0 for those left out.
-static LETTERS: [u8; 256] = letters_table();
-
-/// The same, with a count of one or none behind it: together they are loaded at once.
-static COMPACT: [[u8; 2]; 256] = compact_table();
+pub(crate) static LETTERS: [u8; 256] = letters_table();
 
 /// What is left of a text.
 pub fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
@@ -69,7 +64,7 @@ pub(crate) struct Loose {
     gap: u8,
     /// The byte before.
     before: u8,
-    letters: Box<[u8; BLOCK_BYTES]>,
+    letters: Letters,
     /// Bytes taken so far.
     end: u64,
 }
@@ -83,7 +78,7 @@ impl Loose {
             undone: VecDeque::new(),
             gap: 0,
             before: 0,
-            letters: Box::new([0; BLOCK_BYTES]),
+            letters: Letters::new(),
             end: 0,
         }
     }
@@ -141,12 +136,12 @@ impl Loose {
             let block = &chunk[from..chunk.len().min(from + BLOCK_BYTES)];
             let special = memchr::memchr3(ESCAPE, BACKSPACE, CONTROL_SEQUENCE, block);
             let plain = &block[..special.unwrap_or(block.len())];
-            let count = self.compact(plain);
-            if let Some(start) = starts.find(&self.letters[..count]) {
+            let letters = self.letters.of(plain);
+            if let Some(start) = starts.find(letters) {
                 return from + index_of(plain, start);
             }
             // The last letters are the first ones of windows that do not end here, or are typed over.
-            let kept = index_from_end(plain, count.min(WINDOW - 1 + UNDONE_MAX));
+            let kept = index_from_end(plain, letters.len().min(WINDOW - 1 + UNDONE_MAX));
             let rest = kept.min(plain.len().saturating_sub(UNDONE_MAX));
             let rest = from + rest;
             let is_last = from + block.len() == chunk.len();
@@ -155,18 +150,6 @@ impl Loose {
             }
             from = rest;
         }
-    }
-
-    /// Fills the block with the letters of `text`, and counts them.
-    fn compact(&mut self, text: &[u8]) -> usize {
-        let mut count = 0;
-        for &byte in text {
-            let [letter, is_one] = COMPACT[usize::from(byte)];
-            // Never behind the end: there are not more letters than bytes. The mask saves the check.
-            self.letters[count % BLOCK_BYTES] = letter;
-            count += usize::from(is_one);
-        }
-        count
     }
 
     /// Starts afresh with the byte at offset `at`.
@@ -317,17 +300,6 @@ const fn letters_table() -> [u8; 256] {
         if (byte as u8).is_ascii_alphanumeric() {
             table[byte] = (byte as u8).to_ascii_lowercase();
         }
-        byte += 1;
-    }
-    table
-}
-
-const fn compact_table() -> [[u8; 2]; 256] {
-    let letters = letters_table();
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [letters[byte], (letters[byte] != 0) as u8];
         byte += 1;
     }
     table

@@ -262,9 +262,8 @@ impl Runner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the plan to its end and returns when no process of it is left but the helper, which ends
-    /// in a moment. Output goes to `sink` as
-    /// it comes, in order within each channel, in pieces of at most 64 KiB; nothing that was
+    /// Runs the plan to its end and returns when no process of it is left but our own (the helper, and
+    /// the first one of the namespaces), which end in a moment. Output goes to `sink` as it comes, in order within each channel, in pieces of at most 64 KiB; nothing that was
     /// written is lost.
     ///
     /// Blocks the calling thread; `cancel` ends it from others.

@@ -26,6 +26,9 @@ const APART_MAX: usize = 2;
 /// Parameters of a control sequence, at most; what is longer is text.
 const PARAMETERS_MAX: u8 = 32;
 
+/// Bytes of the first block behind a match: where there are many, the next one is near.
+const FIRST_BLOCK_BYTES: usize = 64;
+
 /// Characters that are typed over one after the other, at most.
 const UNDONE_MAX: usize = 4;
 
@@ -132,8 +135,9 @@ impl Loose {
     /// Where in the chunk, from `from` on, there may be a match that begins there, or something that has to be stepped through.
     fn skip(&mut self, starts: &Starts, chunk: &[u8], from: usize) -> usize {
         let mut from = from;
+        let mut block_bytes = FIRST_BLOCK_BYTES;
         loop {
-            let block = &chunk[from..chunk.len().min(from + BLOCK_BYTES)];
+            let block = &chunk[from..chunk.len().min(from + block_bytes)];
             let special = memchr::memchr3(ESCAPE, BACKSPACE, CONTROL_SEQUENCE, block);
             let plain = &block[..special.unwrap_or(block.len())];
             let letters = self.letters.of(plain);
@@ -142,13 +146,14 @@ impl Loose {
             }
             // The last letters are the first ones of windows that do not end here, or are typed over.
             let kept = index_from_end(plain, letters.len().min(WINDOW - 1 + UNDONE_MAX));
-            let rest = kept.min(plain.len().saturating_sub(UNDONE_MAX));
-            let rest = from + rest;
+            let rest = from + kept.min(plain.len().saturating_sub(UNDONE_MAX));
             let is_last = from + block.len() == chunk.len();
-            if special.is_some() || is_last || rest == from {
+            let is_stuck = rest == from && block_bytes == BLOCK_BYTES;
+            if special.is_some() || is_last || is_stuck {
                 return rest;
             }
             from = rest;
+            block_bytes = BLOCK_BYTES.min(4 * block_bytes);
         }
     }
 

@@ -43,8 +43,12 @@ pub(crate) mod form {
     pub(crate) const SHAPE: u32 = 15;
 }
 
-/// Bytes of all secrets together. Each costs up to 480 bytes: it stands in as many needles, of 28 bytes in an automaton.
-const SECRETS_MAX_BYTES: usize = 1 << 20;
+/// Bytes of all secrets together.
+const SECRETS_MAX_BYTES: usize = 4 << 20;
+
+/// Bytes of all needles together. Each costs 28 bytes in an automaton, so this is 336 MiB of linear memory: enough for
+/// 200 KiB of secrets that are not longer than 4 KiB each, or for one of four mebibytes.
+const NEEDLES_MAX_BYTES: usize = 12 << 20;
 
 /// Bytes that all views look at when the sieve has found something, before it may go on: longer than its window.
 const AWAKE_MIN_BYTES: usize = WINDOW_MAX_BYTES + 4;
@@ -102,7 +106,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty(index) => write!(f, "secret {index} is empty"),
-            Self::TooLong => write!(f, "the secrets have more than {SECRETS_MAX_BYTES} bytes"),
+            Self::TooLong => write!(f, "the secrets are too long to be searched together"),
         }
     }
 }
@@ -130,7 +134,12 @@ impl Sanitizer {
         {
             return Err(StartError::TooLong);
         }
-        Ok(Self::search(&Needles::of(secrets)))
+        let needles = Needles::of(secrets);
+        let all = needles.exact.iter().chain(&needles.loose);
+        if all.map(|needle| needle.bytes.len()).sum::<usize>() > NEEDLES_MAX_BYTES {
+            return Err(StartError::TooLong);
+        }
+        Ok(Self::search(&needles))
     }
 
     /// Prepares the search for needles.

@@ -18,11 +18,17 @@ use crate::shape::{Numbers, is_guessable};
 /// Encoded forms of shorter values are not searched: they would be found by chance in ordinary text.
 pub const ENCODED_MIN_BYTES: usize = 6;
 
-/// The longest value of which every loose form is searched; of a longer one the letters themselves, backwards, and in hex.
+/// The longest value of which every loose form is searched.
 const ALL_FORMS_MAX_BYTES: usize = 512;
+
+/// The longest value of which anything but itself and its letters is searched: pieces take a hundred times its room.
+const MANY_FORMS_MAX_BYTES: usize = 4096;
 
 /// Letters and digits of a loose needle, at least: less is found by chance.
 pub const LOOSE_MIN_BYTES: usize = 8;
+
+/// Letters in a row that are a piece of any value: two words, or a long one.
+const PIECE_BYTES: usize = 12;
 
 /// Bytes to find: not printable, not cloneable, wiped.
 pub struct Needle {
@@ -89,8 +95,10 @@ impl Needles {
             });
         }
         if encoded {
-            self.nested(subject, value);
             self.written(subject, value);
+        }
+        if encoded && value.len() <= MANY_FORMS_MAX_BYTES {
+            self.nested(subject, value);
         }
     }
 
@@ -117,10 +125,16 @@ impl Needles {
     /// What is searched in letters and digits alone.
     fn written(&mut self, subject: u32, value: &[u8]) {
         // What looks like a number is hidden with all numbers, and must not be told from them.
-        if !is_guessable(value) {
+        let is_number = is_guessable(value);
+        if !is_number {
+            self.loose(subject, form::LOOSE, value);
+        }
+        if value.len() > MANY_FORMS_MAX_BYTES {
+            return;
+        }
+        if !is_number {
             let backwards = value.iter().rev().copied().collect::<Vec<_>>();
             let turned = each(value, |byte, to| to.push(rot13(byte)));
-            self.loose(subject, form::LOOSE, value);
             self.loose(subject, form::REVERSED, &Zeroizing::new(backwards));
             self.loose(subject, form::ROT13, &turned);
         }
@@ -138,24 +152,18 @@ impl Needles {
         }
     }
 
-    /// Any eight letters and digits in a row of a token, and any eight of its bytes in hex.
+    /// Pieces: of its letters and digits, and in hex, as the lines of a dump hold them.
     fn fragments(&mut self, subject: u32, value: &[u8]) {
-        let letters: Zeroizing<Vec<u8>> = value
-            .iter()
-            .copied()
-            .filter(u8::is_ascii_alphanumeric)
-            .collect::<Vec<_>>()
-            .into();
-        for window in letters.windows(LOOSE_MIN_BYTES) {
-            if looks_random(window) {
-                self.loose(subject, form::FRAGMENT, window);
-            }
+        if value.len() > MANY_FORMS_MAX_BYTES {
+            return;
         }
-        // As the lines of a dump hold them.
-        for window in value.windows(LOOSE_MIN_BYTES) {
-            if looks_random(window) {
-                self.loose(subject, form::HEX, &hex(window, 'a'));
-            }
+        let letters = value.iter().copied().filter(u8::is_ascii_alphanumeric);
+        let letters: Zeroizing<Vec<u8>> = letters.collect::<Vec<_>>().into();
+        for piece in pieces(&letters) {
+            self.loose(subject, form::FRAGMENT, piece);
+        }
+        for piece in pieces(value) {
+            self.loose(subject, form::HEX, &hex(piece, 'a'));
         }
     }
 
@@ -171,6 +179,13 @@ impl Needles {
             });
         }
     }
+}
+
+/// Any eight in a row that look random, and any twelve.
+fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let short = text.windows(LOOSE_MIN_BYTES);
+    let long = text.windows(PIECE_BYTES);
+    short.filter(|piece| looks_random(piece)).chain(long)
 }
 
 /// Ordinary words change between small letters, capitals and digits less often than that.

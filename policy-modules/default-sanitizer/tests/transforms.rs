@@ -94,6 +94,16 @@ proptest! {
     }
 
     #[test]
+    fn twelve_letters_of_anything(value in "[a-z]{4,8} [a-z]{4,8} [a-z]{4,8} [a-z]{4,8}", from: Index, before in neighbour(), behind in neighbour(), cuts in cuts()) {
+        // Fifteen characters have three spaces at most.
+        let from = from.index(value.len() - 15);
+        let piece = value.as_bytes()[from..from + 15].trim_ascii();
+        check("piece", value.as_bytes(), piece, (3, 0), &before, &behind, &cuts);
+        let dump = bytes(piece, |b| format!("{b:02x}"), " ");
+        check("piece of a dump", value.as_bytes(), &dump, (3, 0), &before, &behind, &cuts);
+    }
+
+    #[test]
     fn a_token_in_a_dump_of_lines(token in "([a-z][0-9][A-Z]){12}", skipped in 0..9_usize, cuts in cuts()) {
         let text = [&b"........"[..skipped.min(8)], token.as_bytes()].concat();
         let mut dump = Vec::new();
@@ -145,6 +155,44 @@ proptest! {
         prop_assert_eq!(hidden(&without), hidden(&with));
         prop_assert_eq!(hidden(&without).len(), without.len());
     }
+}
+
+#[test]
+fn a_secret_of_a_mebibyte_takes_no_more_room_than_it_must() {
+    let digit = |n: u32| b"aB3dE6gH"[(n.wrapping_mul(2_654_435_761) >> 29) as usize];
+    let value: Vec<u8> = (0..1 << 20).map(digit).collect();
+    let secrets = [Secret {
+        name: "name",
+        value: &value,
+    }];
+    let needles = default_sanitizer::Needles::of(&secrets);
+    let all = needles.exact.iter().chain(&needles.loose);
+    assert!(all.map(|needle| needle.bytes.len()).sum::<usize>() <= 2 * value.len());
+    let text = [b"x ", &value[..], b" y"].concat();
+    let found = run(start(&value), &text.chunks(65_536).collect::<Vec<_>>());
+    assert!((2..text.len() - 2).all(|at| is_hidden(&found, at)));
+}
+
+#[test]
+fn secrets_that_are_too_long_together_are_an_error() {
+    let value: Vec<u8> = (0..4096_u32).map(|n| b'a' + (n * n % 23) as u8).collect();
+    let values: Vec<Vec<u8>> = (0..400_u32)
+        .map(|n| [&n.to_le_bytes()[..], &value].concat())
+        .collect();
+    let all = |count: usize| {
+        values[..count]
+            .iter()
+            .map(|value| Secret {
+                name: "name",
+                value: &value[..4096],
+            })
+            .collect::<Vec<_>>()
+    };
+    assert!(Sanitizer::start(&all(10)).is_ok());
+    assert_eq!(
+        Sanitizer::start(&all(400)).err(),
+        Some(default_sanitizer::StartError::TooLong)
+    );
 }
 
 #[test]

@@ -58,10 +58,7 @@ pub struct Needles {
 impl Needles {
     /// What is to be searched so that these secrets are found. None of them is empty.
     pub fn of(secrets: &[Secret<'_>]) -> Self {
-        let mut needles = Self {
-            numbers: Numbers::of(secrets),
-            ..Self::default()
-        };
+        let mut needles = Self::default();
         // Whole values first: they give their names to what is equal.
         for (subject, secret) in (0..).zip(secrets) {
             needles.value(subject, form::RAW, secret.value);
@@ -75,9 +72,10 @@ impl Needles {
             needles.fragments(subject, secret.value);
         }
         let mut known = BTreeSet::new();
-        needles
-            .loose
-            .retain(|needle| known.insert(needle.bytes.to_vec()));
+        let all = needles.loose.iter();
+        let is_new: Vec<bool> = all.map(|needle| known.insert(&needle.bytes[..])).collect();
+        let mut is_new = is_new.into_iter();
+        needles.loose.retain(|_| is_new.next().unwrap_or(true));
         needles
     }
 
@@ -85,6 +83,11 @@ impl Needles {
         let encoded = value.len() >= ENCODED_MIN_BYTES;
         // As it stands it is hidden with all numbers, and must not be told from them.
         let raw = !is_guessable(value);
+        if !raw {
+            let digits = value.len() as u64;
+            let numbers = self.numbers.get_or_insert(Numbers { subject, digits });
+            numbers.digits = numbers.digits.min(digits);
+        }
         if raw || encoded {
             self.exact.push(Needle {
                 subject,
@@ -143,9 +146,7 @@ impl Needles {
             return;
         }
         for (form, write) in BYTEWISE {
-            let mut text = Zeroizing::new(Vec::with_capacity(value.len() * 8));
-            value.iter().for_each(|&byte| write(byte, &mut text));
-            self.loose(subject, form, &text);
+            self.loose(subject, form, &each(value, write));
         }
         for phase in 0..5 {
             self.loose(subject, form::BASE32, &base32(value, phase));

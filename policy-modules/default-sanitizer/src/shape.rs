@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::{Found, Secret};
+use crate::engine::Found;
 
 /// Digits of a number that can be guessed: a command can print all of them within its time limit. Shorter ones would hide
 /// every number there is.
@@ -20,22 +20,10 @@ pub(crate) fn is_guessable(value: &[u8]) -> bool {
 /// The numbers to hide.
 #[derive(Clone, Copy)]
 pub struct Numbers {
-    /// The name that all of them get: that of the first secret that is one.
+    /// The name that all of them get: that of the first secret that is one, or has one as a part.
     pub subject: u32,
     /// Digits of the shortest.
     pub digits: u64,
-}
-
-impl Numbers {
-    /// None when no secret can be guessed.
-    pub(crate) fn of(secrets: &[Secret<'_>]) -> Option<Self> {
-        let numbers = (0..)
-            .zip(secrets)
-            .filter(|(_, secret)| is_guessable(secret.value));
-        let subject = numbers.clone().map(|(subject, _)| subject).next()?;
-        let digits = numbers.map(|(_, secret)| secret.value.len() as u64).min()?;
-        Some(Self { subject, digits })
-    }
 }
 
 /// One channel's.

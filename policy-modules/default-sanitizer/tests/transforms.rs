@@ -196,6 +196,19 @@ fn secrets_that_are_too_long_together_are_an_error() {
 }
 
 #[test]
+fn a_number_that_is_a_part_is_hidden_with_all_like_it() {
+    let found = run(
+        start(b"postgres://user:12345678@host/db"),
+        &[b"12345678 or 87654321 or 1234567"],
+    );
+    let places: Vec<_> = found
+        .iter()
+        .map(|range| (range.start, range.end, range.subject))
+        .collect();
+    assert_eq!(places, [(0, 8, 0), (12, 20, 0)]);
+}
+
+#[test]
 fn numbers_of_any_length_are_hidden_whole() {
     let shape = FORMS.iter().position(|form| *form == "shape").unwrap() as u32;
     let text = format!("12 123 1234 a12345b {} 4711", "7".repeat(150));

@@ -1,12 +1,11 @@
 //! The Aho–Corasick automaton all views search with (Aho and Corasick, "Efficient String Matching", CACM 1975).
 //!
 //! A state stands for the longest end of the text so far which is the beginning of a secret; its depth is that length.
-//! The trie keeps lists of children instead of tables: 28 bytes for a byte of a needle, so that a secret of a mebibyte
-//! is no burden. Failure links make the time linear, whatever text and secrets repeat.
+//! States are numbered by depth, then by their text, so that the children of one are neighbours and need no links: 22 bytes for
+//! a byte of a needle, so that a secret of a mebibyte is no burden. Failure links make the time linear, whatever text and
+//! secrets repeat.
 
 #![forbid(unsafe_code)]
-
-use std::collections::VecDeque;
 
 use crate::needles::Needle;
 
@@ -36,20 +35,22 @@ pub(crate) struct Hit {
 
 #[derive(Clone, Copy, Default)]
 struct Node {
-    child: State,
-    sibling: State,
+    /// The first of its children, which the next node's first child ends.
+    children: State,
     /// The longest proper end of this node's text that is a node, too.
     fail: State,
     /// For each text, one more than the number of the longest needle that this node's text ends with; 0 for none.
     hit: [u32; 2],
     depth: u32,
-    byte: u8,
     /// For each text, whether a needle goes on behind this node.
     grows: [bool; 2],
 }
 
 pub(crate) struct Automaton {
+    /// One more than there are states.
     nodes: Vec<Node>,
+    /// The last byte of each state's text.
+    bytes: Vec<u8>,
     /// Children of the root by byte.
     first: [State; 256],
     /// Bytes of each needle.
@@ -68,12 +69,8 @@ impl Automaton {
             len: known.bytes.len() as u32,
         });
         let mut automaton = Self {
-            nodes: Vec::with_capacity(
-                1 + needles
-                    .iter()
-                    .map(|needle| needle.bytes.len())
-                    .sum::<usize>(),
-            ),
+            nodes: Vec::new(),
+            bytes: Vec::new(),
             first: [ROOT; 256],
             lens: needles
                 .iter()
@@ -83,12 +80,93 @@ impl Automaton {
                 .max_by_key(|hit| hit.len)
                 .unwrap_or(Hit { needle: 0, len: 0 }),
         };
-        automaton.nodes.push(Node::default());
-        for (number, needle) in needles.iter().enumerate() {
-            automaton.insert(number as u32, needle);
-        }
+        automaton.grow(needles);
         automaton.link();
         automaton
+    }
+
+    /// Makes the nodes, one depth after the other.
+    fn grow(&mut self, needles: &[Needle]) {
+        let mut branches: Vec<Branch> = (0..).zip(needles).map(Branch::new).collect();
+        branches.sort_by_key(|branch| branch.bytes);
+        for index in 1..branches.len() {
+            let before = branches[index - 1].bytes.iter();
+            let same = before.zip(branches[index].bytes);
+            branches[index].shared = same.take_while(|(one, other)| one == other).count();
+        }
+        let shared = branches.iter().map(|branch| branch.shared).sum::<usize>();
+        let all = branches
+            .iter()
+            .map(|branch| branch.bytes.len())
+            .sum::<usize>();
+        self.nodes.reserve_exact(all - shared + 2);
+        self.bytes.reserve_exact(all - shared + 1);
+        self.nodes.push(Node::default());
+        self.bytes.push(0);
+        let mut depth = 0;
+        while !branches.is_empty() {
+            // What ends leaves its common part with the next one to whoever follows.
+            let mut left = usize::MAX;
+            let mut node = usize::MAX;
+            branches.retain_mut(|branch| {
+                let shared = branch.shared.min(left);
+                let Some(&byte) = branch.bytes.get(depth) else {
+                    left = shared;
+                    return false;
+                };
+                branch.shared = shared;
+                left = usize::MAX;
+                // Sorted, so that it can only be the one before.
+                let is_new = node == usize::MAX || shared <= depth;
+                if is_new {
+                    node = self.nodes.len();
+                }
+                let parent = &mut self.nodes[branch.state as usize];
+                for text in 0..2 {
+                    parent.grows[text] |= branch.searched[text];
+                }
+                if parent.children == ROOT {
+                    parent.children = node as State;
+                }
+                if is_new {
+                    self.nodes.push(Node {
+                        depth: depth as u32 + 1,
+                        ..Node::default()
+                    });
+                    self.bytes.push(byte);
+                }
+                branch.state = node as State;
+                if depth + 1 == branch.bytes.len() {
+                    self.end(branch);
+                }
+                true
+            });
+            depth += 1;
+        }
+        // A node without children ends where the next one's begin.
+        let mut behind = self.nodes.len() as State;
+        self.nodes.push(Node {
+            children: behind,
+            ..Node::default()
+        });
+        for node in self.nodes.iter_mut().rev() {
+            if node.children == ROOT {
+                node.children = behind;
+            }
+            behind = node.children;
+        }
+        for child in self.children(ROOT) {
+            self.first[usize::from(self.bytes[child as usize])] = child;
+        }
+    }
+
+    fn end(&mut self, branch: &Branch) {
+        let hit = &mut self.nodes[branch.state as usize].hit;
+        for text in 0..2 {
+            if branch.searched[text] && (hit[text] == 0 || branch.number < hit[text]) {
+                hit[text] = branch.number;
+            }
+        }
     }
 
     /// The state after one more byte of text.
@@ -173,7 +251,8 @@ impl Automaton {
     fn goes_on(&self, child: State, known: u32, bits: u8) -> bool {
         let node = self.node(child);
         let decoded = Text::Decoded as usize;
-        (node.grows[decoded] || node.hit[decoded] != 0) && node.byte >> (8 - known) == bits
+        let byte = self.bytes[child as usize];
+        (node.grows[decoded] || node.hit[decoded] != 0) && byte >> (8 - known) == bits
     }
 
     #[inline]
@@ -186,72 +265,59 @@ impl Automaton {
         if state == ROOT {
             return self.first[usize::from(byte)];
         }
-        let mut child = self.node(state).child;
-        while child != ROOT && self.node(child).byte != byte {
-            child = self.node(child).sibling;
-        }
-        child
+        let children = self.children(state);
+        let bytes = &self.bytes[children.start as usize..children.end as usize];
+        let index = bytes.iter().position(|&known| known == byte);
+        index.map_or(ROOT, |index| children.start + index as State)
     }
 
-    fn children(&self, state: State) -> impl Iterator<Item = State> + '_ {
-        let first = self.node(state).child;
-        std::iter::successors(Some(first), |&child| Some(self.node(child).sibling))
-            .take_while(|&child| child != ROOT)
+    #[inline]
+    fn children(&self, state: State) -> std::ops::Range<State> {
+        self.node(state).children..self.node(state + 1).children
     }
 
-    fn insert(&mut self, number: u32, needle: &Needle) {
-        let searched = [needle.raw, needle.decoded];
-        let mut state = ROOT;
-        for &byte in needle.bytes.iter() {
-            let grows = &mut self.nodes[state as usize].grows;
-            for text in 0..searched.len() {
-                grows[text] |= searched[text];
-            }
-            state = match self.child(state, byte) {
-                ROOT => self.add(state, byte),
-                child => child,
-            };
-        }
-        let hit = &mut self.nodes[state as usize].hit;
-        for text in 0..searched.len() {
-            if searched[text] && hit[text] == 0 {
-                hit[text] = number + 1;
-            }
-        }
-    }
-
-    fn add(&mut self, parent: State, byte: u8) -> State {
-        let state = self.nodes.len() as State;
-        let Node { child, depth, .. } = self.nodes[parent as usize];
-        self.nodes.push(Node {
-            byte,
-            depth: depth + 1,
-            sibling: child,
-            ..Node::default()
-        });
-        self.nodes[parent as usize].child = state;
-        if parent == ROOT {
-            self.first[usize::from(byte)] = state;
-        }
-        state
-    }
-
-    /// Sets the failure links breadth first, so that shorter texts have theirs already.
+    /// Sets the failure links; shorter texts have theirs already.
     fn link(&mut self) {
-        let mut queue: VecDeque<State> = self.children(ROOT).collect();
-        while let Some(state) = queue.pop_front() {
+        for state in ROOT..self.bytes.len() as State {
             let fail = self.node(state).fail;
-            for text in 0..2 {
-                if self.node(state).hit[text] == 0 {
-                    self.nodes[state as usize].hit[text] = self.node(fail).hit[text];
+            for child in self.children(state) {
+                let fail = match state {
+                    ROOT => ROOT,
+                    _ => self.next(fail, self.bytes[child as usize]),
+                };
+                let known = self.node(fail).hit;
+                let node = &mut self.nodes[child as usize];
+                node.fail = fail;
+                for text in 0..2 {
+                    if node.hit[text] == 0 {
+                        node.hit[text] = known[text];
+                    }
                 }
             }
-            let mut child = self.node(state).child;
-            while child != ROOT {
-                self.nodes[child as usize].fail = self.next(fail, self.node(child).byte);
-                queue.push_back(child);
-                child = self.node(child).sibling;
-            }
+        }
+    }
+}
+
+/// A needle on its way into the automaton.
+struct Branch<'a> {
+    bytes: &'a [u8],
+    /// One more than its number.
+    number: u32,
+    searched: [bool; 2],
+    /// Bytes that it begins like the one before.
+    shared: usize,
+    /// What stands for its bytes so far.
+    state: State,
+}
+
+impl<'a> Branch<'a> {
+    fn new((number, needle): (u32, &'a Needle)) -> Self {
+        Self {
+            bytes: &needle.bytes,
+            number: number + 1,
+            searched: [needle.raw, needle.decoded],
+            shared: 0,
+            state: ROOT,
         }
     }
 }

@@ -22,7 +22,10 @@ const NONE: u8 = 0xFF;
 const LANES_MAX: usize = 4;
 
 /// White space behind a line break that may be the indentation of the next line; the bound keeps what is held back bounded.
-pub(crate) const INDENT_MAX_BYTES: usize = 32;
+const INDENT_MAX_BYTES: usize = 32;
+
+/// Bytes between two digits, at most.
+pub(crate) const GAP_MAX_BYTES: usize = "\r\n".len() + INDENT_MAX_BYTES;
 
 /// What stands between the last digit and here.
 #[derive(Clone, Copy, PartialEq)]
@@ -258,11 +261,6 @@ impl Digits {
             }
         };
         (0..radix.digits).map(lane).min().unwrap_or(last)
-    }
-
-    /// Whether `byte` is a digit of any of these views.
-    pub(crate) fn is_digit(byte: u8) -> bool {
-        BASE64.values[usize::from(byte)] != NONE
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine: one set of views for each channel, and what they found.
 //!
-//! The views sleep while nothing is live: the sieve then runs ahead to where a secret could start, and they go on from
+//! The views sleep while nothing is live: the scout then runs ahead to where a secret could start, and they go on from
 //! there as if what lies between had never been. The end of a chunk always finds them awake, so that what is live there is
 //! known exactly, and cutting the stream elsewhere changes nothing.
 
@@ -9,13 +9,13 @@
 use std::fmt;
 
 use crate::automaton::{Automaton, Hit, ROOT, State, Text};
+use crate::compact::{BLOCK_BYTES, Block};
 use crate::digits::Digits;
 use crate::escapes::Escapes;
 use crate::loose::Loose;
 use crate::needles::{Needle, Needles};
+use crate::scout::Scout;
 use crate::shape::Shape;
-use crate::sieve::{Sieve, WINDOW_MAX_BYTES};
-use crate::starts::Starts;
 
 /// How a secret was written, by number of the form.
 pub const FORMS: [&str; 16] = [
@@ -50,8 +50,8 @@ const SECRETS_MAX_BYTES: usize = 4 << 20;
 /// 200 KiB of secrets that are not longer than 4 KiB each, or for one of four mebibytes.
 const NEEDLES_MAX_BYTES: usize = 12 << 20;
 
-/// Bytes that all views look at when the sieve has found something, before it may go on: longer than its window.
-const AWAKE_MIN_BYTES: usize = WINDOW_MAX_BYTES + 4;
+/// Bytes that all views look at before the scout may go on.
+const AWAKE_MIN_BYTES: usize = 32;
 
 /// A stream of the command. The two have offsets of their own, each from 0.
 #[derive(Clone, Copy)]
@@ -145,15 +145,13 @@ impl Sanitizer {
     /// Prepares the search for needles.
     pub fn search(needles: &Needles) -> Self {
         let stream = || Stream::new(needles);
-        let loose = (!needles.loose.is_empty())
-            .then(|| (Automaton::new(&needles.loose), Starts::new(&needles.loose)));
         Self {
             found: Found::new(needles),
             channels: [stream(), stream()],
             search: Search {
-                automaton: Automaton::new(&needles.exact),
-                sieve: Sieve::new(&needles.exact),
-                loose,
+                exact: Automaton::new(&needles.exact),
+                loose: Automaton::new(&needles.loose),
+                scout: Scout::new(needles),
             },
         }
     }
@@ -172,7 +170,7 @@ impl Sanitizer {
     /// Takes the end of a channel; all of it is settled then. Nothing is pushed to it any more.
     pub fn finish(&mut self, channel: Channel) -> Verdict {
         let stream = &mut self.channels[channel as usize];
-        stream.finish(&self.search.automaton, &mut self.found);
+        stream.finish(&self.search.exact, &mut self.found);
         Verdict {
             hide: self.found.take(),
             settled: stream.end,
@@ -182,11 +180,11 @@ impl Sanitizer {
 
 /// What all channels search with.
 struct Search {
-    automaton: Automaton,
-    /// None when a secret is so short that it could start everywhere.
-    sieve: Option<Sieve>,
-    /// The needles that are searched in letters and digits, if there are any.
-    loose: Option<(Automaton, Starts)>,
+    exact: Automaton,
+    /// Of the needles that are searched in letters and digits.
+    loose: Automaton,
+    /// None when a secret could start everywhere.
+    scout: Option<Scout>,
 }
 
 /// One channel: its views, and how far it is.
@@ -194,10 +192,9 @@ struct Stream {
     raw: State,
     digits: Vec<Digits>,
     escapes: Vec<Escapes>,
-    /// Bytes that escapes of any view begin with.
-    leads: Vec<u8>,
     loose: Loose,
     shape: Option<Shape>,
+    block: Block,
     /// Bytes pushed so far.
     end: u64,
     settled: u64,
@@ -215,130 +212,75 @@ impl Stream {
         if encoded.any(|needle| needle.bytes.contains(&b' ')) {
             escapes.push(Escapes::percent_plus());
         }
-        let mut leads: Vec<u8> = escapes.iter().flat_map(Escapes::leads).collect();
-        leads.sort_unstable();
-        leads.dedup();
         Self {
             raw: ROOT,
             digits,
             escapes,
-            leads,
             loose: Loose::new(),
             shape: needles.numbers.map(Shape::new),
+            block: Block::new(),
             end: 0,
             settled: 0,
         }
     }
 
     fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
-        if let Some((automaton, starts)) = &search.loose {
-            self.loose.push(automaton, starts, chunk, found);
-        }
         if let Some(shape) = &mut self.shape {
             shape.push(chunk, found);
         }
-        if search.automaton.is_empty() {
-            self.end += chunk.len() as u64;
+        let base = self.end;
+        if search.exact.is_empty() && search.loose.is_empty() {
+            self.wake(base + chunk.len() as u64, 0);
             return;
         }
-        let base = self.end;
         let mut at = 0;
-        let mut woken = None;
-        let mut marks = Marks::default();
         while at < chunk.len() {
-            if let Some(sieve) = &search.sieve
-                && let Some(from) = self.drowsy(&search.automaton, base, woken)
+            let mut until = at + AWAKE_MIN_BYTES;
+            if let Some(scout) = &search.scout
+                && let Some(from) = self.drowsy(search, base)
             {
-                at = self.skip(sieve, chunk, from, &mut marks);
-                found.looked_at = found.looked_at.max(self.end);
-                self.wake(base + at as u64);
-                woken = Some(at);
+                let stop = scout.stop(chunk, from, &mut self.block, &self.escapes);
+                // Where the views are further, they have seen it.
+                if stop.at > at {
+                    at = stop.at;
+                    self.wake(base + at as u64, chunk[at - 1]);
+                }
+                until = stop.through.max(at + AWAKE_MIN_BYTES);
             }
-            let until = chunk.len().min(at + AWAKE_MIN_BYTES);
-            for &byte in &chunk[at..until] {
-                self.step(&search.automaton, byte, found);
+            for &byte in &chunk[at..chunk.len().min(until)] {
+                self.step(search, byte, found);
             }
             at = until;
         }
     }
 
-    /// Where in the chunk the sieve can take over: no match that it would not find again starts in front of it. It has to be
-    /// behind where the views were `woken` last, and not far back, or time would not be linear.
-    fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
-        let needed = self.needed(automaton);
-        let near = self.end - needed <= AWAKE_MIN_BYTES as u64;
-        if !near || !self.escapes.iter().all(|view| view.is_plain(automaton)) {
+    /// Where in the chunk the scout can take over: no match that it would not point at again starts in front of it. It must
+    /// not be far back, or time would not be linear.
+    fn drowsy(&self, search: &Search, base: u64) -> Option<usize> {
+        let needed = self
+            .needed(&search.exact)
+            .min(self.loose.needed(&search.loose)?);
+        let near = self.end - needed <= BLOCK_BYTES as u64;
+        if !near || !self.escapes.iter().all(|view| view.is_plain(&search.exact)) {
             return None;
         }
-        let from = needed.checked_sub(base)? as usize;
-        woken.is_none_or(|woken| from > woken).then_some(from)
-    }
-
-    /// Where in the chunk, from `from` on, the views have to look again.
-    fn skip(&self, sieve: &Sieve, chunk: &[u8], from: usize, marks: &mut Marks) -> usize {
-        let windows = (chunk.len() + 1).saturating_sub(sieve.window());
-        let mut at = from;
-        self.advance(sieve, chunk, from, marks);
-        loop {
-            let mark = marks.lead.min(marks.line);
-            let (stop, is_start) = sieve.scan(chunk, at, windows.min(mark));
-            let dismissed = !is_start
-                && mark < marks.line
-                && self
-                    .escapes
-                    .iter()
-                    .all(|view| view.dismiss(sieve, chunk, mark));
-            if !dismissed {
-                // The first digit of base64 may hold bits of what is in front of the secret, too.
-                return marks
-                    .first(sieve.window())
-                    .min(stop.saturating_sub(1))
-                    .max(from);
-            }
-            at = stop;
-            self.advance(sieve, chunk, mark + 1, marks);
-        }
-    }
-
-    /// Moves the marks that are in front of `from` to the next ones.
-    fn advance(&self, sieve: &Sieve, chunk: &[u8], from: usize, marks: &mut Marks) {
-        let rest = chunk.get(from..).unwrap_or(&[]);
-        if marks.lead < from || !marks.started {
-            let next = match *self.leads {
-                [a, b, c] => memchr::memchr3(a, b, c, rest),
-                [a, b, c, d] => {
-                    let first = memchr::memchr2(a, b, rest);
-                    let rest = &rest[..first.unwrap_or(rest.len())];
-                    memchr::memchr2(c, d, rest).or(first)
-                }
-                _ => None,
-            };
-            marks.lead = next.map_or(chunk.len(), |index| from + index);
-        }
-        if marks.line < from || !marks.started {
-            let next = if self.digits.is_empty() {
-                None
-            } else {
-                memchr::memchr_iter(b'\n', rest)
-                    .map(|index| from + index)
-                    .find(|&index| !sieve.dismiss_break(chunk, index))
-            };
-            marks.line = next.unwrap_or(chunk.len());
-        }
-        marks.started = true;
+        usize::try_from(needed.checked_sub(base)?).ok()
     }
 
     /// Starts all views afresh with the byte at offset `at`.
-    fn wake(&mut self, at: u64) {
+    fn wake(&mut self, at: u64, before: u8) {
         self.end = at;
         self.raw = ROOT;
         self.digits.iter_mut().for_each(Digits::wake);
         self.escapes.iter_mut().for_each(|view| view.wake(at));
+        self.loose.wake(at, before);
     }
 
-    fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
+    fn step(&mut self, search: &Search, byte: u8, found: &mut Found) {
+        let automaton = &search.exact;
         let at = self.end;
         self.end += 1;
+        self.loose.step(&search.loose, byte, found);
         self.raw = automaton.next(self.raw, byte);
         if let Some(hit) = automaton.hit(self.raw, Text::Raw) {
             found.raw(hit, self.end);
@@ -361,10 +303,9 @@ impl Stream {
     }
 
     fn settle(&mut self, search: &Search) -> u64 {
-        let loose = search.loose.as_ref();
-        let loose = loose.map_or(self.end, |(automaton, _)| self.loose.live(automaton));
+        let loose = self.loose.live(&search.loose);
         let shape = self.shape.as_ref().map_or(self.end, Shape::live);
-        let exact = self.live(&search.automaton);
+        let exact = self.live(&search.exact);
         self.settled = self.settled.max(exact.min(loose).min(shape));
         self.settled
     }
@@ -392,31 +333,9 @@ impl Stream {
     }
 }
 
-/// Where in a chunk the sieve does not see what begins: the next of each that was not looked at yet.
-#[derive(Default)]
-struct Marks {
-    started: bool,
-    /// The lead of an escape.
-    lead: usize,
-    /// A line break that the sieve did not dismiss.
-    line: usize,
-}
-
-impl Marks {
-    /// Where a secret may begin, at the earliest, that has a mark in its first `window` bytes.
-    fn first(&self, window: usize) -> usize {
-        // The first digit of base64 in front of `window` others, and a line break of two bytes.
-        let digits = window + "x\r".len();
-        let line = self.line.saturating_sub(digits);
-        line.min((self.lead + 1).saturating_sub(window))
-    }
-}
-
 /// What was found since the last verdict.
 pub(crate) struct Found {
     ranges: Vec<Range>,
-    /// Offset up to which the stream was looked at before the views went back: what ends there is known.
-    looked_at: u64,
     /// For each subject and form, one more than the index of its last range in `ranges`; 0 for none.
     last: Vec<usize>,
     /// Subject and form of each needle.
@@ -436,7 +355,6 @@ impl Found {
         };
         Self {
             ranges: Vec::new(),
-            looked_at: 0,
             last: vec![0; subjects * FORMS.len()],
             exact: labels(&needles.exact),
             loose: labels(&needles.loose),
@@ -447,7 +365,7 @@ impl Found {
     #[inline]
     pub(crate) fn raw(&mut self, hit: Hit, end: u64) {
         let (subject, form) = self.exact[hit.needle as usize];
-        self.exact_range(Range {
+        self.add(Range {
             start: end - u64::from(hit.len),
             end,
             subject,
@@ -459,7 +377,7 @@ impl Found {
     #[inline]
     pub(crate) fn encoded(&mut self, hit: Hit, start: u64, end: u64, form: u32) {
         let (subject, _) = self.exact[hit.needle as usize];
-        self.exact_range(Range {
+        self.add(Range {
             start,
             end,
             subject,
@@ -488,12 +406,6 @@ impl Found {
         });
     }
 
-    fn exact_range(&mut self, range: Range) {
-        if range.end > self.looked_at {
-            self.add(range);
-        }
-    }
-
     /// Unites with the last range of its kind at once, so that a text full of overlapping matches costs no memory.
     fn add(&mut self, range: Range) {
         let last = &mut self.last[range.subject as usize * FORMS.len() + range.form as usize];
@@ -512,7 +424,6 @@ impl Found {
     /// The ranges by start, united where those of one kind overlap.
     fn take(&mut self) -> Vec<Range> {
         self.last.fill(0);
-        self.looked_at = 0;
         let mut ranges = std::mem::take(&mut self.ranges);
         ranges.sort_unstable_by_key(|range| (range.subject, range.form, range.start, range.end));
         ranges.dedup_by(|next, before| {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::{Found, form};
-use crate::sieve::Sieve;
+use crate::scout::Scout;
 
 /// The longest escape: a surrogate pair, `\ud83d\ude00`. References have leading zeros up to that.
 const ESCAPE_MAX_BYTES: usize = 12;
@@ -174,7 +174,7 @@ impl Escapes {
         branches.chain(flood).fold(trunk, u64::min)
     }
 
-    /// Whether no live partial match has an escape in it, so that the sieve would find their starts again.
+    /// Whether no live partial match has an escape in it, so that the scout would find their starts again.
     pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
         let trunk = &self.trunk;
         u64::from(automaton.live(trunk.state, Text::Decoded)) <= trunk.decoded - trunk.escaped
@@ -189,14 +189,9 @@ impl Escapes {
         self.trunk.restart(at);
     }
 
-    /// Bytes that escapes begin with.
-    pub(crate) fn leads(&self) -> [u8; 2] {
-        self.escaping.leads
-    }
-
     /// Whether the lead at `index` of `chunk` can be skipped: it is no escape of this view, or no secret can have it near its
     /// start as its first escape.
-    pub(crate) fn dismiss(&self, sieve: &Sieve, chunk: &[u8], index: usize) -> bool {
+    pub(crate) fn dismiss(&self, scout: &Scout, chunk: &[u8], index: usize) -> bool {
         if !self.escaping.leads.contains(&chunk[index]) {
             return true;
         }
@@ -216,7 +211,7 @@ impl Escapes {
         let mut around = [before; 6];
         around[1..=count].copy_from_slice(&bytes[..count]);
         around[count + 1] = behind;
-        !sieve.plausible(&around[..count + 2])
+        !scout.plausible(&around[..count + 2])
     }
 
     /// Decodes what is pending and ends at offset `end`, which is the stream's when it has `ended`.

@@ -2,8 +2,8 @@
 //! programs write by themselves, and answers with the ranges to hide.
 //!
 //! `engine` drives one set of views for each channel; a view decodes the stream and searches the secrets themselves in
-//! what it decoded (`escapes`, `digits`), so that mixed case and mixed escaping need no needles of their own. All views
-//! share one `automaton`; most of the text they never see, since a `sieve` tells where nothing can start. Time is linear in the stream; memory is linear in the secrets.
+//! what it decoded (`escapes`, `digits`), so that mixed case and mixed escaping need no needles of their own. Most of the text
+//! they never see, since a `scout` tells where nothing can start. Time is linear in the stream; memory is linear in the secrets.
 //!
 //! The module imports nothing. This file only joins the engine to the component's exports.
 
@@ -15,9 +15,8 @@ mod escapes;
 mod loose;
 mod needles;
 mod parts;
+mod scout;
 mod shape;
-mod sieve;
-mod starts;
 
 pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
 pub use loose::letters;

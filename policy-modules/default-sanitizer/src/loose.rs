@@ -4,18 +4,13 @@
 //!
 //! So that a prompt is not held back because it ends like a needle begins, up to two letters that stand apart in front of
 //! the others are not part of a match.
-//!
-//! Most of the text is only looked at for [`Starts`], as blocks of letters; steps are taken where that has found something,
-//! and at the end of each chunk.
 
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State, Text};
-use crate::compact::{BLOCK_BYTES, Letters};
 use crate::engine::Found;
-use crate::starts::{Starts, WINDOW};
 
 /// Bytes between two letters of a match, at most, without those of terminal escapes.
 const GAP_MAX_BYTES: u8 = 64;
@@ -26,11 +21,8 @@ const APART_MAX: usize = 2;
 /// Parameters of a control sequence, at most; what is longer is text.
 const PARAMETERS_MAX: u8 = 32;
 
-/// Bytes of the first block behind a match: where there are many, the next one is near.
-const FIRST_BLOCK_BYTES: usize = 64;
-
 /// Characters that are typed over one after the other, at most.
-const UNDONE_MAX: usize = 4;
+pub(crate) const UNDONE_MAX: usize = 4;
 
 const ESCAPE: u8 = 0x1B;
 const BACKSPACE: u8 = 0x08;
@@ -61,13 +53,12 @@ pub(crate) struct Loose {
     escape: Escape,
     /// Offsets of the letters that the state stands for, or more.
     places: VecDeque<u64>,
-    /// The last characters that may be typed over: the state in front of a letter, none for others.
-    undone: VecDeque<Option<State>>,
+    /// The last characters that may be typed over: the state in front of a letter and its depth, none for others.
+    undone: VecDeque<Option<(State, u32)>>,
     /// Bytes since the last letter, up to one too many.
     gap: u8,
     /// The byte before.
     before: u8,
-    letters: Letters,
     /// Bytes taken so far.
     end: u64,
 }
@@ -81,84 +72,24 @@ impl Loose {
             undone: VecDeque::new(),
             gap: 0,
             before: 0,
-            letters: Letters::new(),
             end: 0,
         }
     }
 
-    pub(crate) fn push(
-        &mut self,
-        automaton: &Automaton,
-        starts: &Starts,
-        chunk: &[u8],
-        found: &mut Found,
-    ) {
-        let base = self.end;
-        let mut at = 0;
-        let mut woken = None;
-        while at < chunk.len() {
-            if let Some(from) = self.drowsy(automaton, base, woken) {
-                let to = self.skip(starts, chunk, from);
-                woken = Some(to);
-                // In front of that nothing can be typed over any more.
-                if to >= at + UNDONE_MAX {
-                    at = to;
-                    self.wake(base + at as u64, chunk[at - 1]);
-                }
-            }
-            // At least a whole window, so that whatever was pointed at is live or not there.
-            let mut letters = 0;
-            while at < chunk.len() && letters < WINDOW {
-                letters += usize::from(LETTERS[usize::from(chunk[at])] != 0);
-                self.step(automaton, chunk[at], found);
-                at += 1;
-            }
-        }
-    }
-
-    /// Where in the chunk the search for starts can take over: behind where it was `woken` last, and not inside of an escape.
-    fn drowsy(&self, automaton: &Automaton, base: u64, woken: Option<usize>) -> Option<usize> {
+    /// Offset in front of which no byte is needed to find later matches; none inside of a terminal escape.
+    pub(crate) fn needed(&self, automaton: &Automaton) -> Option<u64> {
         if self.escape != Escape::None {
             return None;
         }
         let depth = automaton.depth(self.state) as usize;
-        let first = match self.places.len().checked_sub(depth) {
-            Some(index) if depth > 0 => self.places[index],
-            _ => self.end,
-        };
-        let from = usize::try_from(first.checked_sub(base)?).ok()?;
-        // Where a partial match is long, time would not be linear.
-        let near = self.end - first <= BLOCK_BYTES as u64;
-        (near && woken.is_none_or(|woken| from > woken)).then_some(from)
-    }
-
-    /// Where in the chunk, from `from` on, there may be a match that begins there, or something that has to be stepped through.
-    fn skip(&mut self, starts: &Starts, chunk: &[u8], from: usize) -> usize {
-        let mut from = from;
-        let mut block_bytes = FIRST_BLOCK_BYTES;
-        loop {
-            let block = &chunk[from..chunk.len().min(from + block_bytes)];
-            let special = memchr::memchr3(ESCAPE, BACKSPACE, CONTROL_SEQUENCE, block);
-            let plain = &block[..special.unwrap_or(block.len())];
-            let letters = self.letters.of(plain);
-            if let Some(start) = starts.find(letters) {
-                return from + index_of(plain, start);
-            }
-            // The last letters are the first ones of windows that do not end here, or are typed over.
-            let kept = index_from_end(plain, letters.len().min(WINDOW - 1 + UNDONE_MAX));
-            let rest = from + kept.min(plain.len().saturating_sub(UNDONE_MAX));
-            let is_last = from + block.len() == chunk.len();
-            let is_stuck = rest == from && block_bytes == BLOCK_BYTES;
-            if special.is_some() || is_last || is_stuck {
-                return rest;
-            }
-            from = rest;
-            block_bytes = BLOCK_BYTES.min(4 * block_bytes);
+        match self.places.len().checked_sub(depth) {
+            Some(index) if depth > 0 => self.places.get(index).copied(),
+            _ => Some(self.end),
         }
     }
 
     /// Starts afresh with the byte at offset `at`.
-    fn wake(&mut self, at: u64, before: u8) {
+    pub(crate) fn wake(&mut self, at: u64, before: u8) {
         self.end = at;
         self.reset();
         self.before = before;
@@ -171,8 +102,9 @@ impl Loose {
         self.undone.clear();
     }
 
+    /// Takes the next byte of the stream.
     #[inline]
-    fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
+    pub(crate) fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
         let at = self.end;
         self.end += 1;
         let before = std::mem::replace(&mut self.before, byte);
@@ -195,7 +127,7 @@ impl Loose {
         }
     }
 
-    fn may_undo(&mut self, before: Option<State>) {
+    fn may_undo(&mut self, before: Option<(State, u32)>) {
         if self.undone.len() == UNDONE_MAX {
             self.undone.pop_front();
         }
@@ -203,7 +135,7 @@ impl Loose {
     }
 
     fn undo(&mut self) {
-        if let Some(Some(before)) = self.undone.pop_back() {
+        if let Some(Some((before, _))) = self.undone.pop_back() {
             self.state = before;
             self.places.pop_back();
         }
@@ -234,12 +166,12 @@ impl Loose {
 
     fn letter(&mut self, automaton: &Automaton, at: u64, letter: u8, found: &mut Found) {
         self.gap = 0;
-        self.may_undo(Some(self.state));
+        self.may_undo(Some((self.state, automaton.depth(self.state))));
         self.state = automaton.next(self.state, letter);
         self.places.push_back(at);
-        let states = self.undone.iter().flatten().chain([&self.state]);
-        let depth = states.map(|&state| automaton.depth(state)).max();
-        let kept = depth.unwrap_or(0) as usize + UNDONE_MAX;
+        let depths = self.undone.iter().flatten().map(|&(_, depth)| depth);
+        let depth = depths.fold(automaton.depth(self.state), u32::max);
+        let kept = depth as usize + UNDONE_MAX;
         while self.places.len() > kept {
             self.places.pop_front();
         }
@@ -271,7 +203,7 @@ impl Loose {
             1..=APART_MAX if !ends_in_letter => self.end,
             _ => self.start(letters, 0),
         };
-        for (behind, &state) in (1..).zip(self.undone.iter().rev().flatten()) {
+        for (behind, &(state, _)) in (1..).zip(self.undone.iter().rev().flatten()) {
             let letters = automaton.live(state, Text::Raw) as usize;
             if letters > APART_MAX {
                 live = live.min(self.start(letters, behind));
@@ -279,23 +211,6 @@ impl Loose {
         }
         live
     }
-}
-
-/// Where in a text its letter of this number is; its length behind the last one.
-fn index_of(text: &[u8], letter: usize) -> usize {
-    let letters = text.iter().enumerate();
-    let mut letters = letters.filter(|&(_, &byte)| LETTERS[usize::from(byte)] != 0);
-    letters.nth(letter).map_or(text.len(), |(index, _)| index)
-}
-
-/// Where the last letters of a text begin, so many of them; its length for none.
-fn index_from_end(text: &[u8], letters: usize) -> usize {
-    let Some(before) = letters.checked_sub(1) else {
-        return text.len();
-    };
-    let all = text.iter().enumerate().rev();
-    let mut all = all.filter(|&(_, &byte)| LETTERS[usize::from(byte)] != 0);
-    all.nth(before).map_or(0, |(index, _)| index)
 }
 
 const fn letters_table() -> [u8; 256] {

@@ -240,7 +240,7 @@ fn rot13(byte: u8) -> u8 {
     }
 }
 
-fn hex(value: &[u8], ten: char) -> Zeroizing<Vec<u8>> {
+pub(crate) fn hex(value: &[u8], ten: char) -> Zeroizing<Vec<u8>> {
     let digit = |value: u8| match value {
         0..10 => b'0' + value,
         _ => ten as u8 + value - 10,
@@ -251,7 +251,7 @@ fn hex(value: &[u8], ten: char) -> Zeroizing<Vec<u8>> {
 }
 
 /// The digits of base64 (RFC 4648) that a value determines alone when it begins at byte `phase` of a group.
-fn base64(value: &[u8], phase: usize, url: bool) -> Zeroizing<Vec<u8>> {
+pub(crate) fn base64(value: &[u8], phase: usize, url: bool) -> Zeroizing<Vec<u8>> {
     const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let digit = |value: usize| match (value, url) {
         (62, false) => b'+',

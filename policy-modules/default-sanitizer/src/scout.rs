@@ -1,0 +1,386 @@
+//! The scout: tells quickly where in a text a secret in any form could start, so that the views need not look elsewhere.
+//!
+//! Whatever is found begins with the same few letters, if everything else is left out: those of a loose needle, of the secret
+//! itself, or of its digits in base64 or hex. So the scout reads letters alone. Any run of `window` letters holds one of the
+//! four-letter grams that begin at the places which are a multiple of `window - 3`; where one of those is a gram of some
+//! beginning, the windows around it are looked up. Where an escape is in a beginning, its letters are not the secret's: escapes
+//! are judged by the pairs of decoded bytes they make. It may point at too many places, never at too few.
+
+#![forbid(unsafe_code)]
+
+use crate::compact::{BLOCK_BYTES, Block};
+use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
+use crate::escapes::Escapes;
+use crate::loose::{LETTERS, UNDONE_MAX, letters};
+use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
+
+/// Letters that are looked up together.
+const GRAM: usize = 4;
+
+/// Letters that are judged together, at most.
+const WINDOW_MAX: usize = LOOSE_MIN_BYTES;
+
+/// Letters from one gram that is looked up to the next, at most.
+const STEP_MAX: usize = WINDOW_MAX + 1 - GRAM;
+
+/// Digits in a row that are no letters, in a beginning that the scout can tell.
+const SIGNS_MAX: usize = 2;
+
+/// Bytes in a row that are no letters, in such a beginning: digits can have a line break on both sides.
+const GAP_MAX_BYTES: usize = SIGNS_MAX + (SIGNS_MAX + 1) * DIGITS_GAP_MAX_BYTES;
+
+/// Bytes of the first block: where there are many matches, the next one is near.
+const FIRST_BLOCK_BYTES: usize = 256;
+
+/// Grams that are looked up at once: most of them are unknown, and nobody has to wait for one look-up after the other.
+const AHEAD: usize = 8;
+
+/// Log2 of the bits for each gram.
+const SPARE_BITS: u32 = 5;
+
+/// Log2 of the bits for all grams: half a page, and what is still near.
+const GRAMS_BITS: std::ops::RangeInclusive<u32> = 14..=21;
+
+/// Where the views have to look again.
+pub(crate) struct Stop {
+    /// First byte they need.
+    pub(crate) at: usize,
+    /// Behind what made the scout stop.
+    pub(crate) through: usize,
+}
+
+pub(crate) struct Scout {
+    /// Letters that are judged together.
+    window: usize,
+    grams: Grams,
+    windows: Windows,
+    /// Bytes of a secret up to the last letter of its first window, at most.
+    span: usize,
+    /// A bit for each pair of bytes that stand next to each other so near to the start of a secret.
+    pairs: Box<[u64]>,
+}
+
+impl Scout {
+    /// None when a needle cannot be told by its first letters: it has too few, or too much between them.
+    pub(crate) fn new(needles: &Needles) -> Option<Self> {
+        let mut beginnings = Vec::new();
+        for needle in &needles.exact {
+            beginnings.push(Beginning::of(&needle.bytes, GAP_MAX_BYTES)?);
+            if needle.decoded {
+                // The first whole digit begins 0, 4 or 2 bits into the secret.
+                for phase in 0..3 {
+                    beginnings.push(Beginning::of(
+                        &base64(&needle.bytes, phase, false),
+                        SIGNS_MAX,
+                    )?);
+                }
+                beginnings.push(Beginning::of(&hex(&needle.bytes, 'a'), 0)?);
+            }
+        }
+        for needle in &needles.loose {
+            beginnings.push(Beginning::of(&needle.bytes, 0)?);
+        }
+        let window = beginnings.iter().map(|beginning| beginning.count).min()?;
+        let steps = window + 1 - GRAM;
+        let mut scout = Self {
+            window,
+            grams: Grams::new(beginnings.len() * steps),
+            windows: Windows::new(beginnings.len()),
+            span: 0,
+            pairs: vec![0; (1 << 16) / 64].into(),
+        };
+        for beginning in &beginnings {
+            let letters = &beginning.letters[..window];
+            for gram in letters.array_windows() {
+                scout.grams.add(*gram);
+            }
+            scout.windows.add(scout.window_number(&beginning.letters));
+        }
+        for needle in &needles.exact {
+            let span = span(&needle.bytes, window);
+            scout.span = scout.span.max(span);
+            if needle.decoded {
+                for pair in needle.bytes[..span].windows(2) {
+                    let number = pair_number(pair);
+                    scout.pairs[number / 64] |= 1 << (number % 64);
+                }
+            }
+        }
+        Some(scout)
+    }
+
+    /// Where in the chunk, from `from` on, a secret may begin, or its end.
+    pub(crate) fn stop(
+        &self,
+        chunk: &[u8],
+        from: usize,
+        block: &mut Block,
+        escapes: &[Escapes],
+    ) -> Stop {
+        let mut start = from;
+        let mut bytes = FIRST_BLOCK_BYTES;
+        loop {
+            let text = &chunk[start..chunk.len().min(start + bytes)];
+            block.read(text);
+            let mark = block.mark(|place| self.counts(chunk, start + place, escapes));
+            let shown = mark.map_or(block.letters().len(), |place| {
+                block.letters_before(text, place)
+            });
+            if let Some(letter) = self.find(&block.letters()[..shown]) {
+                let place = start + block.place(text, letter);
+                return Stop {
+                    at: before_signs(chunk, place).max(from),
+                    through: start + block.place(text, letter + self.window - 1) + 1,
+                };
+            }
+            if let Some(place) = mark {
+                let place = start + place;
+                let begun = self.last_window(&chunk[from..place]) + from;
+                let at = before_signs(chunk, begun).min((place + 1).saturating_sub(self.span));
+                return Stop {
+                    at: at.max(from),
+                    through: place + 1,
+                };
+            }
+            let begun = start + self.last_window(text);
+            if start + text.len() == chunk.len() {
+                return Stop {
+                    at: before_signs(chunk, begun).max(from),
+                    through: chunk.len(),
+                };
+            }
+            start = begun;
+            bytes = BLOCK_BYTES.min(4 * bytes);
+        }
+    }
+
+    /// Whether a mark may stand for something in a beginning.
+    fn counts(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
+        match chunk[place] {
+            // In UTF-8 it is the end of a character.
+            0x9B => place
+                .checked_sub(1)
+                .is_none_or(|before| chunk[before] < 0x80 || chunk[before] == 0xC2),
+            0x08 | 0x1B => true,
+            _ => !escapes.iter().all(|view| view.dismiss(self, chunk, place)),
+        }
+    }
+
+    /// Where the last letters of a text begin that are no whole window yet, or may be typed over.
+    fn last_window(&self, text: &[u8]) -> usize {
+        let (mut left, mut gap) = (self.window - 1 + UNDONE_MAX, 0);
+        for (place, &byte) in text.iter().enumerate().rev() {
+            if LETTERS[usize::from(byte)] == 0 {
+                gap += 1;
+                // What is in front of so many is in no beginning that ends behind them.
+                if gap > GAP_MAX_BYTES {
+                    return place + 1;
+                }
+                continue;
+            }
+            gap = 0;
+            left -= 1;
+            if left == 0 {
+                return place;
+            }
+        }
+        0
+    }
+
+    /// Where the first window is that is a beginning.
+    fn find(&self, letters: &[u8]) -> Option<usize> {
+        match self.window + 1 - GRAM {
+            1 => self.find_by::<1>(letters),
+            2 => self.find_by::<2>(letters),
+            3 => self.find_by::<3>(letters),
+            4 => self.find_by::<4>(letters),
+            _ => self.find_by::<5>(letters),
+        }
+    }
+
+    /// The same, where every `STEP`th gram is looked up.
+    fn find_by<const STEP: usize>(&self, letters: &[u8]) -> Option<usize> {
+        let mut at = STEP - 1;
+        loop {
+            while let Some(grams) = letters.get(at..).and_then(<[u8]>::first_chunk)
+                && !self.any_gram::<STEP>(grams)
+            {
+                at += AHEAD * STEP;
+            }
+            let [a, b, c, d] = *letters.get(at..)?.first_chunk()?;
+            if self.grams.has([a, b, c, d]) {
+                let mut starts = at + 1 - STEP..=at;
+                let known = starts.find(|&start| self.is_beginning(&letters[start..]));
+                if known.is_some() {
+                    return known;
+                }
+            }
+            at += STEP;
+        }
+    }
+
+    #[inline]
+    fn any_gram<const STEP: usize>(&self, letters: &[u8; AHEAD * STEP_MAX]) -> bool {
+        (0..AHEAD).fold(false, |any, gram| {
+            let at = gram * STEP;
+            let gram = [
+                letters[at],
+                letters[at + 1],
+                letters[at + 2],
+                letters[at + 3],
+            ];
+            any | self.grams.has(gram)
+        })
+    }
+
+    fn is_beginning(&self, letters: &[u8]) -> bool {
+        let mut window = [0; WINDOW_MAX];
+        let Some(text) = letters.get(..self.window) else {
+            return false;
+        };
+        window[..text.len()].copy_from_slice(text);
+        self.windows.has(self.window_number(&window))
+    }
+
+    fn window_number(&self, letters: &[u8; WINDOW_MAX]) -> u64 {
+        let unused = 8 * (WINDOW_MAX - self.window);
+        u64::from_le_bytes(*letters) << unused
+    }
+
+    /// Whether these decoded bytes, some of them escaped, could stand near the start of a secret.
+    pub(crate) fn plausible(&self, decoded: &[u8]) -> bool {
+        decoded.windows(2).any(|pair| {
+            let number = pair_number(pair);
+            self.pairs[number / 64] >> (number % 64) & 1 != 0
+        })
+    }
+}
+
+/// Where what begins with the letter at `place` may begin at the earliest: the signs in front of it, and the digit of base64 that
+/// holds bits of what stands there.
+fn before_signs(chunk: &[u8], place: usize) -> usize {
+    let first = place.saturating_sub(GAP_MAX_BYTES + 1);
+    let signs = chunk[first..place].iter().rev();
+    let signs = signs
+        .take_while(|&&byte| LETTERS[usize::from(byte)] == 0)
+        .count();
+    place.saturating_sub(signs + 1)
+}
+
+/// Bytes of a needle up to the last letter of its first window.
+fn span(bytes: &[u8], window: usize) -> usize {
+    let mut places = bytes
+        .iter()
+        .enumerate()
+        .filter(|&(_, &byte)| LETTERS[usize::from(byte)] != 0);
+    places
+        .nth(window - 1)
+        .map_or(bytes.len(), |(place, _)| place + 1)
+}
+
+/// The first letters of something that is searched.
+struct Beginning {
+    letters: [u8; WINDOW_MAX],
+    count: usize,
+}
+
+impl Beginning {
+    /// None when there are less than a gram, or more than `gap` other bytes in a row in front of one of them.
+    fn of(bytes: &[u8], gap: usize) -> Option<Self> {
+        let mut beginning = Self {
+            letters: [0; WINDOW_MAX],
+            count: 0,
+        };
+        let mut rest = bytes;
+        while beginning.count < WINDOW_MAX
+            && let Some(letter) = letters(rest).next()
+        {
+            let signs = rest
+                .iter()
+                .take_while(|&&byte| LETTERS[usize::from(byte)] == 0)
+                .count();
+            if signs > gap {
+                return None;
+            }
+            rest = &rest[signs + 1..];
+            beginning.letters[beginning.count] = letter;
+            beginning.count += 1;
+        }
+        (beginning.count >= GRAM).then_some(beginning)
+    }
+}
+
+/// A set of grams that may have more in it than were added.
+struct Grams {
+    bits: Box<[u8]>,
+    shift: u32,
+}
+
+impl Grams {
+    /// With room for so many.
+    fn new(count: usize) -> Self {
+        let bits = count.next_power_of_two().ilog2() + SPARE_BITS;
+        let bits = bits.clamp(*GRAMS_BITS.start(), *GRAMS_BITS.end());
+        Self {
+            bits: vec![0; 1 << (bits - 3)].into(),
+            shift: u32::BITS - bits,
+        }
+    }
+
+    fn add(&mut self, gram: [u8; GRAM]) {
+        let bit = self.bit(gram);
+        self.bits[bit / 8] |= 1 << (bit % 8);
+    }
+
+    #[inline]
+    fn has(&self, gram: [u8; GRAM]) -> bool {
+        let bit = self.bit(gram);
+        self.bits[bit / 8] >> (bit % 8) & 1 != 0
+    }
+
+    /// Fibonacci hashing: the odd number nearest to 2^32 divided by the golden ratio.
+    #[inline]
+    fn bit(&self, gram: [u8; GRAM]) -> usize {
+        (u32::from_le_bytes(gram).wrapping_mul(0x9E37_79B1) >> self.shift) as usize
+    }
+}
+
+/// A set of windows, as numbers that are not 0.
+struct Windows {
+    /// A power of two of them, half of which are 0 at least.
+    numbers: Box<[u64]>,
+    shift: u32,
+}
+
+impl Windows {
+    /// With room for so many.
+    fn new(count: usize) -> Self {
+        let bits = (2 * count).next_power_of_two().ilog2();
+        Self {
+            numbers: vec![0; 1 << bits].into(),
+            shift: u64::BITS - bits,
+        }
+    }
+
+    fn add(&mut self, number: u64) {
+        let place = self.place(number);
+        self.numbers[place] = number;
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.numbers[self.place(number)] == number
+    }
+
+    /// Where a number is, or would be. Fibonacci hashing, as above with 2^64, and linear probing.
+    fn place(&self, number: u64) -> usize {
+        let mut place = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
+        while self.numbers[place] != 0 && self.numbers[place] != number {
+            place = (place + 1) % self.numbers.len();
+        }
+        place
+    }
+}
+
+fn pair_number(pair: &[u8]) -> usize {
+    usize::from(pair[0]) << 8 | usize::from(pair[1])
+}

@@ -122,8 +122,8 @@ impl Automaton {
                     node = self.nodes.len();
                 }
                 let parent = &mut self.nodes[branch.state as usize];
-                for text in 0..2 {
-                    parent.grows[text] |= branch.searched[text];
+                for (grows, searched) in parent.grows.iter_mut().zip(branch.searched) {
+                    *grows |= searched;
                 }
                 if parent.children == ROOT {
                     parent.children = node as State;
@@ -162,9 +162,9 @@ impl Automaton {
 
     fn end(&mut self, branch: &Branch) {
         let hit = &mut self.nodes[branch.state as usize].hit;
-        for text in 0..2 {
-            if branch.searched[text] && (hit[text] == 0 || branch.number < hit[text]) {
-                hit[text] = branch.number;
+        for (hit, searched) in hit.iter_mut().zip(branch.searched) {
+            if searched && (*hit == 0 || branch.number < *hit) {
+                *hit = branch.number;
             }
         }
     }
@@ -288,9 +288,9 @@ impl Automaton {
                 let known = self.node(fail).hit;
                 let node = &mut self.nodes[child as usize];
                 node.fail = fail;
-                for text in 0..2 {
-                    if node.hit[text] == 0 {
-                        node.hit[text] = known[text];
+                for (hit, known) in node.hit.iter_mut().zip(known) {
+                    if *hit == 0 {
+                        *hit = known;
                     }
                 }
             }

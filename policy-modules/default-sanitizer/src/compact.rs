@@ -40,6 +40,7 @@ impl Block {
     }
 
     /// Takes a text of at most [`BLOCK_BYTES`].
+    #[inline(never)]
     pub(crate) fn read(&mut self, text: &[u8]) {
         let (words, rest) = text.as_chunks();
         let mut last = [0; WORD_BYTES];

@@ -247,9 +247,7 @@ impl Stream {
                 }
                 until = stop.through.max(at + AWAKE_MIN_BYTES);
             }
-            for &byte in &chunk[at..chunk.len().min(until)] {
-                self.step(search, byte, found);
-            }
+            self.walk(search, &chunk[at..chunk.len().min(until)], found);
             at = until;
         }
     }
@@ -272,24 +270,29 @@ impl Stream {
         self.end = at;
         self.raw = ROOT;
         self.digits.iter_mut().for_each(Digits::wake);
-        self.escapes.iter_mut().for_each(|view| view.wake(at));
+        self.escapes.iter_mut().for_each(Escapes::wake);
         self.loose.wake(at, before);
     }
 
-    fn step(&mut self, search: &Search, byte: u8, found: &mut Found) {
+    /// All views take the next bytes.
+    #[inline(never)]
+    fn walk(&mut self, search: &Search, bytes: &[u8], found: &mut Found) {
         let automaton = &search.exact;
-        let at = self.end;
-        self.end += 1;
-        self.loose.step(&search.loose, byte, found);
-        self.raw = automaton.next(self.raw, byte);
-        if let Some(hit) = automaton.hit(self.raw, Text::Raw) {
-            found.raw(hit, self.end);
-        }
-        for view in &mut self.digits {
-            view.step(automaton, at, byte, found);
-        }
-        for view in &mut self.escapes {
-            view.step(automaton, at, byte, found);
+        for &byte in bytes {
+            let at = self.end;
+            self.end += 1;
+            self.loose.step(&search.loose, byte, found);
+            let before = self.raw;
+            self.raw = automaton.next(before, byte);
+            if let Some(hit) = automaton.hit(self.raw, Text::Raw) {
+                found.raw(hit, self.end);
+            }
+            for view in &mut self.digits {
+                view.step(automaton, at, byte, found);
+            }
+            for view in &mut self.escapes {
+                view.step(automaton, at, byte, [before, self.raw], found);
+            }
         }
     }
 
@@ -328,7 +331,7 @@ impl Stream {
         let escapes = self
             .escapes
             .iter()
-            .map(|view| view.live(automaton, self.end));
+            .map(|view| view.live(automaton, self.end, self.raw));
         escapes.fold(raw, u64::min)
     }
 }

@@ -66,6 +66,8 @@ static XML: Escaping = Escaping {
 
 pub(crate) struct Escapes {
     escaping: &'static Escaping,
+    /// Whether all that counts stands for itself, so that the trunk would be where the search in the raw text is.
+    idle: bool,
     /// The bytes taken last, as long as they may be the beginning of an escape.
     pending: Vec<u8>,
     trunk: Trunk,
@@ -135,6 +137,7 @@ impl Escapes {
     fn new(escaping: &'static Escaping) -> Self {
         Self {
             escaping,
+            idle: true,
             pending: Vec::with_capacity(ESCAPE_MAX_BYTES),
             trunk: Trunk::new(),
             branches: Vec::new(),
@@ -142,18 +145,43 @@ impl Escapes {
         }
     }
 
-    /// Takes the byte at offset `at` of the stream.
+    /// Takes the byte at offset `at` of the stream; `raw` is where the search in the raw text is in front of it and behind it.
     #[inline]
-    pub(crate) fn step(&mut self, automaton: &Automaton, at: u64, byte: u8, found: &mut Found) {
-        let plain = self.pending.is_empty() && !self.escaping.leads.contains(&byte);
-        if plain && self.branches.is_empty() && self.flood.is_none() && self.trunk.next <= at {
-            self.trunk.next = at + 1;
-            self.trunk
-                .take(automaton, byte, at + 1, self.escaping.form, found);
-        } else {
-            self.pending.push(byte);
-            self.decode(automaton, at + 1, false, found);
+    pub(crate) fn step(
+        &mut self,
+        automaton: &Automaton,
+        at: u64,
+        byte: u8,
+        raw: [State; 2],
+        found: &mut Found,
+    ) {
+        let is_lead = self.escaping.leads.contains(&byte);
+        if self.idle && !is_lead {
+            return;
         }
+        self.follow(automaton, at, byte, raw, found);
+    }
+
+    fn follow(
+        &mut self,
+        automaton: &Automaton,
+        at: u64,
+        byte: u8,
+        [before, behind]: [State; 2],
+        found: &mut Found,
+    ) {
+        if self.idle {
+            self.idle = false;
+            self.trunk.restart(at, before, automaton.depth(before));
+        }
+        self.pending.push(byte);
+        self.decode(automaton, at + 1, false, found);
+        self.idle = self.pending.is_empty()
+            && self.branches.is_empty()
+            && self.flood.is_none()
+            && self.trunk.next <= at + 1
+            && self.trunk.state == behind
+            && self.trunk.is_plain(automaton.depth(behind));
     }
 
     /// Takes the end of the stream, at offset `end`.
@@ -162,8 +190,12 @@ impl Escapes {
         self.end_flood(automaton, end, found);
     }
 
-    /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far.
-    pub(crate) fn live(&self, automaton: &Automaton, end: u64) -> u64 {
+    /// Where the earliest secret starts that may go on at offset `end`, the end of what was taken so far, where the search in the
+    /// raw text is at `raw`.
+    pub(crate) fn live(&self, automaton: &Automaton, end: u64, raw: State) -> u64 {
+        if self.idle {
+            return end - u64::from(automaton.live(raw, Text::Decoded));
+        }
         let pending = end - self.pending.len() as u64;
         let trunk = match automaton.live(self.trunk.state, Text::Decoded) {
             0 => pending,
@@ -177,16 +209,17 @@ impl Escapes {
     /// Whether no live partial match has an escape in it, so that the scout would find their starts again.
     pub(crate) fn is_plain(&self, automaton: &Automaton) -> bool {
         let trunk = &self.trunk;
-        u64::from(automaton.live(trunk.state, Text::Decoded)) <= trunk.decoded - trunk.escaped
-            && self.branches.iter().all(|branch| !branch.escaped)
-            && self.flood.is_none()
+        self.idle
+            || trunk.is_plain(automaton.live(trunk.state, Text::Decoded))
+                && self.branches.iter().all(|branch| !branch.escaped)
+                && self.flood.is_none()
     }
 
-    /// Starts afresh with the byte at offset `at`.
-    pub(crate) fn wake(&mut self, at: u64) {
+    /// Starts afresh.
+    pub(crate) fn wake(&mut self) {
+        self.idle = true;
         self.pending.clear();
         self.branches.clear();
-        self.trunk.restart(at);
     }
 
     /// Whether the lead at `index` of `chunk` can be skipped: it is no escape of this view, or no secret can have it near its
@@ -338,21 +371,25 @@ impl Trunk {
             next: 0,
             decoded: 0,
             escaped: 0,
-            pieces: VecDeque::from([Piece {
-                decoded: 0,
-                start: 0,
-                escape: false,
-            }]),
+            pieces: VecDeque::new(),
         }
     }
 
-    /// Starts afresh with the byte at offset `at`.
-    fn restart(&mut self, at: u64) {
-        self.state = ROOT;
+    /// Starts with the byte at offset `at`, behind so many bytes that stand for themselves.
+    fn restart(&mut self, at: u64, state: State, depth: u32) {
+        let depth = u64::from(depth);
+        self.state = state;
         self.next = at;
-        self.escaped = self.decoded;
+        self.decoded = 0;
+        self.escaped = 0;
         self.pieces.clear();
-        self.piece(at, false);
+        self.piece(at - depth, false);
+        self.decoded = depth;
+    }
+
+    /// Whether the last `depth` bytes all stand for themselves.
+    fn is_plain(&self, depth: u32) -> bool {
+        u64::from(depth) <= self.decoded - self.escaped
     }
 
     fn take_unit(&mut self, automaton: &Automaton, unit: &Unit, form: u32, found: &mut Found) {

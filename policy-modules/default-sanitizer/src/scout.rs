@@ -110,6 +110,7 @@ impl Scout {
     }
 
     /// Where in the chunk, from `from` on, a secret may begin, or its end.
+    #[inline(never)]
     pub(crate) fn stop(
         &self,
         chunk: &[u8],
@@ -199,6 +200,7 @@ impl Scout {
     }
 
     /// The same, where every `STEP`th gram is looked up.
+    #[inline(never)]
     fn find_by<const STEP: usize>(&self, letters: &[u8]) -> Option<usize> {
         let mut at = STEP - 1;
         loop {

@@ -92,7 +92,7 @@ impl Block {
     }
 
     /// The first mark that counts.
-    pub(crate) fn mark(&self, counts: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(crate) fn mark(&self, mut counts: impl FnMut(usize) -> bool) -> Option<usize> {
         for (word, &marks) in self.marks[..self.words].iter().enumerate() {
             let mut left = marks;
             while left != 0 {

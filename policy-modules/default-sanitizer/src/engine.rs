@@ -192,7 +192,7 @@ struct Stream {
     raw: State,
     digits: Vec<Digits>,
     escapes: Vec<Escapes>,
-    loose: Loose,
+    loose: [Loose; 2],
     shape: Option<Shape>,
     block: Block,
     /// Bytes pushed so far.
@@ -216,7 +216,7 @@ impl Stream {
             raw: ROOT,
             digits,
             escapes,
-            loose: Loose::new(),
+            loose: [Loose::shown(), Loose::plain()],
             shape: needles.numbers.map(Shape::new),
             block: Block::new(),
             end: 0,
@@ -255,9 +255,10 @@ impl Stream {
     /// Where in the chunk the scout can take over: no match that it would not point at again starts in front of it. It must
     /// not be far back, or time would not be linear.
     fn drowsy(&self, search: &Search, base: u64) -> Option<usize> {
-        let needed = self
-            .needed(&search.exact)
-            .min(self.loose.needed(&search.loose)?);
+        let mut needed = self.needed(&search.exact);
+        for view in &self.loose {
+            needed = needed.min(view.needed(&search.loose)?);
+        }
         let near = self.end - needed <= BLOCK_BYTES as u64;
         if !near || !self.escapes.iter().all(|view| view.is_plain(&search.exact)) {
             return None;
@@ -271,7 +272,7 @@ impl Stream {
         self.raw = ROOT;
         self.digits.iter_mut().for_each(Digits::wake);
         self.escapes.iter_mut().for_each(Escapes::wake);
-        self.loose.wake(at, before);
+        self.loose.iter_mut().for_each(|view| view.wake(at, before));
     }
 
     /// All views take the next bytes.
@@ -281,7 +282,9 @@ impl Stream {
         for &byte in bytes {
             let at = self.end;
             self.end += 1;
-            self.loose.step(&search.loose, byte, found);
+            for view in &mut self.loose {
+                view.step(&search.loose, byte, found);
+            }
             let before = self.raw;
             self.raw = automaton.next(before, byte);
             if let Some(hit) = automaton.hit(self.raw, Text::Raw) {
@@ -306,7 +309,8 @@ impl Stream {
     }
 
     fn settle(&mut self, search: &Search) -> u64 {
-        let loose = self.loose.live(&search.loose);
+        let loose = self.loose.iter().map(|view| view.live(&search.loose));
+        let loose = loose.fold(self.end, u64::min);
         let shape = self.shape.as_ref().map_or(self.end, Shape::live);
         let exact = self.live(&search.exact);
         self.settled = self.settled.max(exact.min(loose).min(shape));

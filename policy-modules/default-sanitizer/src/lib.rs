@@ -17,6 +17,7 @@ mod needles;
 mod parts;
 mod scout;
 mod shape;
+mod terminal;
 
 pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
 pub use loose::letters;

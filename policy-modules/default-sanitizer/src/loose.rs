@@ -11,23 +11,13 @@ use std::collections::VecDeque;
 
 use crate::automaton::{Automaton, ROOT, State, Text};
 use crate::engine::Found;
+use crate::terminal::{Shown, Terminal, UNDONE_MAX};
 
 /// Bytes between two letters of a match, at most, without those of terminal escapes.
 const GAP_MAX_BYTES: u8 = 64;
 
 /// Letters that may stand apart in front of a match.
 const APART_MAX: usize = 2;
-
-/// Parameters of a control sequence, at most; what is longer is text.
-const PARAMETERS_MAX: u8 = 32;
-
-/// Characters that are typed over one after the other, at most.
-pub(crate) const UNDONE_MAX: usize = 4;
-
-const ESCAPE: u8 = 0x1B;
-const BACKSPACE: u8 = 0x08;
-/// The control sequence introducer of ECMA-48 as one byte; in UTF-8 it comes behind 0xC2.
-const CONTROL_SEQUENCE: u8 = 0x9B;
 
 /// For each byte the letter or digit that it counts as, 0 for those left out.
 pub(crate) static LETTERS: [u8; 256] = letters_table();
@@ -38,47 +28,43 @@ pub fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
     letters.filter(|&letter| letter != 0)
 }
 
-/// Where the view is in a terminal escape (ECMA-48).
-#[derive(Clone, Copy, PartialEq)]
-enum Escape {
-    None,
-    /// Behind ESC and what comes between that and the final byte.
-    Started,
-    /// In a control sequence, with so many parameters.
-    Sequence(u8),
-}
-
 pub(crate) struct Loose {
     state: State,
-    escape: Escape,
+    /// Keeps the state in front of each letter and its depth. None where escapes and backspaces are left out like other signs: a
+    /// letter that a terminal would not show is still there to be read.
+    terminal: Option<Terminal<(State, u32)>>,
     /// Offsets of the letters that the state stands for, or more.
     places: VecDeque<u64>,
-    /// The last characters that may be typed over: the state in front of a letter and its depth, none for others.
-    undone: VecDeque<Option<(State, u32)>>,
     /// Bytes since the last letter, up to one too many.
     gap: u8,
-    /// The byte before.
-    before: u8,
     /// Bytes taken so far.
     end: u64,
 }
 
 impl Loose {
-    pub(crate) fn new() -> Self {
+    /// The letters that a terminal would show.
+    pub(crate) fn shown() -> Self {
+        Self::new(Some(Terminal::new(0)))
+    }
+
+    /// All letters.
+    pub(crate) fn plain() -> Self {
+        Self::new(None)
+    }
+
+    fn new(terminal: Option<Terminal<(State, u32)>>) -> Self {
         Self {
             state: ROOT,
-            escape: Escape::None,
+            terminal,
             places: VecDeque::new(),
-            undone: VecDeque::new(),
             gap: 0,
-            before: 0,
             end: 0,
         }
     }
 
     /// Offset in front of which no byte is needed to find later matches; none inside of a terminal escape.
     pub(crate) fn needed(&self, automaton: &Automaton) -> Option<u64> {
-        if self.escape != Escape::None {
+        if self.terminal.as_ref().is_some_and(Terminal::is_in_escape) {
             return None;
         }
         let depth = automaton.depth(self.state) as usize;
@@ -92,14 +78,18 @@ impl Loose {
     pub(crate) fn wake(&mut self, at: u64, before: u8) {
         self.end = at;
         self.reset();
-        self.before = before;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.wake(before);
+        }
     }
 
     fn reset(&mut self) {
         self.state = ROOT;
         self.gap = 0;
         self.places.clear();
-        self.undone.clear();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.forget();
+        }
     }
 
     /// Takes the next byte of the stream.
@@ -107,19 +97,23 @@ impl Loose {
     pub(crate) fn step(&mut self, automaton: &Automaton, byte: u8, found: &mut Found) {
         let at = self.end;
         self.end += 1;
-        let before = std::mem::replace(&mut self.before, byte);
-        if self.is_escaped(byte, before) {
-            return;
-        }
-        let letter = LETTERS[usize::from(byte)];
-        if letter != 0 {
-            self.letter(automaton, at, letter, found);
-            return;
-        }
-        match byte {
-            BACKSPACE => self.undo(),
-            b'\n' => self.undone.clear(),
-            _ => self.may_undo(None),
+        let state = self.state;
+        let now = || (state, automaton.depth(state));
+        let shown = match &mut self.terminal {
+            Some(terminal) => terminal.take(byte, now),
+            None => match LETTERS[usize::from(byte)] {
+                0 => Shown::Sign,
+                letter => Shown::Letter(letter),
+            },
+        };
+        match shown {
+            Shown::Nothing => return,
+            Shown::Letter(letter) => return self.letter(automaton, at, letter, found),
+            Shown::Undone((before, _)) => {
+                self.state = before;
+                self.places.pop_back();
+            }
+            Shown::Sign => {}
         }
         self.gap += 1;
         if self.gap > GAP_MAX_BYTES {
@@ -127,49 +121,11 @@ impl Loose {
         }
     }
 
-    fn may_undo(&mut self, before: Option<(State, u32)>) {
-        if self.undone.len() == UNDONE_MAX {
-            self.undone.pop_front();
-        }
-        self.undone.push_back(before);
-    }
-
-    fn undo(&mut self) {
-        if let Some(Some((before, _))) = self.undone.pop_back() {
-            self.state = before;
-            self.places.pop_back();
-        }
-    }
-
-    /// Whether a byte belongs to a terminal escape. Strings in escapes (titles, links) count as text.
-    fn is_escaped(&mut self, byte: u8, before: u8) -> bool {
-        let introduced = byte == CONTROL_SEQUENCE && (before < 0x80 || before == 0xC2);
-        self.escape = match (self.escape, byte) {
-            (_, ESCAPE) => Escape::Started,
-            _ if introduced => Escape::Sequence(0),
-            (Escape::None, _) => return false,
-            (Escape::Started, b'[') if before == ESCAPE => Escape::Sequence(0),
-            // Intermediate bytes, as in `ESC ( B`.
-            (Escape::Started, 0x20..=0x2F) => Escape::Started,
-            (Escape::Sequence(count), 0x20..=0x3F) if count < PARAMETERS_MAX => {
-                Escape::Sequence(count + 1)
-            }
-            // The final byte.
-            (_, 0x30..=0x7E) => Escape::None,
-            _ => {
-                self.escape = Escape::None;
-                return false;
-            }
-        };
-        true
-    }
-
     fn letter(&mut self, automaton: &Automaton, at: u64, letter: u8, found: &mut Found) {
         self.gap = 0;
-        self.may_undo(Some((self.state, automaton.depth(self.state))));
         self.state = automaton.next(self.state, letter);
         self.places.push_back(at);
-        let depths = self.undone.iter().flatten().map(|&(_, depth)| depth);
+        let depths = self.undone().map(|&(_, depth)| depth);
         let depth = depths.fold(automaton.depth(self.state), u32::max);
         let kept = depth as usize + UNDONE_MAX;
         while self.places.len() > kept {
@@ -178,6 +134,11 @@ impl Loose {
         if let Some(hit) = automaton.hit(self.state, Text::Raw) {
             found.loose(hit, self.start(hit.len as usize, 0), at + 1);
         }
+    }
+
+    /// What a letter that is typed over brings back, the last one first.
+    fn undone(&self) -> impl Iterator<Item = &(State, u32)> {
+        self.terminal.iter().flat_map(Terminal::undone)
     }
 
     /// Where a match of so many letters starts that ends in front of the last `behind` ones, without those that stand apart
@@ -203,7 +164,7 @@ impl Loose {
             1..=APART_MAX if !ends_in_letter => self.end,
             _ => self.start(letters, 0),
         };
-        for (behind, &(state, _)) in (1..).zip(self.undone.iter().rev().flatten()) {
+        for (behind, &(state, _)) in (1..).zip(self.undone()) {
             let letters = automaton.live(state, Text::Raw) as usize;
             if letters > APART_MAX {
                 live = live.min(self.start(letters, behind));

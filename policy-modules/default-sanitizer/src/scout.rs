@@ -11,8 +11,9 @@
 use crate::compact::{BLOCK_BYTES, Block};
 use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
 use crate::escapes::Escapes;
-use crate::loose::{LETTERS, UNDONE_MAX, letters};
+use crate::loose::{LETTERS, letters};
 use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
+use crate::terminal::{BACKSPACE, Shown, Terminal, UNDONE_MAX};
 
 /// Letters that are looked up together.
 const GRAM: usize = 4;
@@ -31,6 +32,9 @@ const GAP_MAX_BYTES: usize = SIGNS_MAX + (SIGNS_MAX + 1) * DIGITS_GAP_MAX_BYTES;
 
 /// Bytes of the first block: where there are many matches, the next one is near.
 const FIRST_BLOCK_BYTES: usize = 256;
+
+/// Bytes in which the effect of what terminals act on is worked out; where it is longer, the views do that.
+const PASS_MAX_BYTES: usize = 256;
 
 /// Grams that are looked up at once: most of them are unknown, and nobody has to wait for one look-up after the other.
 const AHEAD: usize = 8;
@@ -118,6 +122,8 @@ impl Scout {
         block: &mut Block,
         escapes: &[Escapes],
     ) -> Stop {
+        // Nothing that is still to be found has a part in what is in front of this.
+        let mut floor = from;
         let mut start = from;
         let mut bytes = FIRST_BLOCK_BYTES;
         loop {
@@ -130,23 +136,29 @@ impl Scout {
             if let Some(letter) = self.find(&block.letters()[..shown]) {
                 let place = start + block.place(text, letter);
                 return Stop {
-                    at: before_signs(chunk, place).max(from),
+                    at: before_signs(chunk, place).max(floor),
                     through: start + block.place(text, letter + self.window - 1) + 1,
                 };
             }
             if let Some(place) = mark {
                 let place = start + place;
-                let begun = self.last_window(&chunk[from..place]) + from;
+                let begun = floor + self.last_window(&chunk[floor..place]);
+                if is_control(chunk, place)
+                    && let Some(end) = self.pass(chunk, begun, begun > floor, place)
+                {
+                    (floor, start, bytes) = (end, end, FIRST_BLOCK_BYTES);
+                    continue;
+                }
                 let at = before_signs(chunk, begun).min((place + 1).saturating_sub(self.span));
                 return Stop {
-                    at: at.max(from),
+                    at: at.max(floor),
                     through: place + 1,
                 };
             }
             let begun = start + self.last_window(text);
             if start + text.len() == chunk.len() {
                 return Stop {
-                    at: before_signs(chunk, begun).max(from),
+                    at: before_signs(chunk, begun).max(floor),
                     through: chunk.len(),
                 };
             }
@@ -158,13 +170,56 @@ impl Scout {
     /// Whether a mark may stand for something in a beginning.
     fn counts(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
         match chunk[place] {
-            // In UTF-8 it is the end of a character.
-            0x9B => place
-                .checked_sub(1)
-                .is_none_or(|before| chunk[before] < 0x80 || chunk[before] == 0xC2),
-            0x08 | 0x1B => true,
-            _ => !escapes.iter().all(|view| view.dismiss(self, chunk, place)),
+            b'%' | b'&' | b'+' | b'\\' => {
+                !escapes.iter().all(|view| view.dismiss(self, chunk, place))
+            }
+            _ => is_control(chunk, place),
         }
+    }
+
+    /// Behind what terminals act on at `place`, if nothing begins around it from `start` on; `known` if what stands in front of that
+    /// is not typed over.
+    fn pass(&self, chunk: &[u8], start: usize, mut known: bool, place: usize) -> Option<usize> {
+        let before = start.checked_sub(1).map_or(0, |before| chunk[before]);
+        let mut terminal = Terminal::new(before);
+        let mut passed = place;
+        let mut shown = Vec::with_capacity(PASS_MAX_BYTES);
+        let (mut left, mut gap) = (self.window - 1 + UNDONE_MAX, 0);
+        let end = chunk.len().min(place + PASS_MAX_BYTES);
+        for (at, &byte) in (start..end).zip(&chunk[start..end]) {
+            let is_control = Terminal::<()>::is_control(byte, terminal.before());
+            known |= byte == b'\n';
+            if byte == BACKSPACE && terminal.kept() == 0 && !known {
+                return None;
+            }
+            match terminal.take(byte, || ()) {
+                Shown::Letter(letter) => {
+                    shown.push(letter);
+                    gap = 0;
+                    left = left.saturating_sub(usize::from(at > place));
+                }
+                Shown::Undone(()) => {
+                    // What was there is to be seen as well.
+                    if self.find(&shown).is_some() {
+                        return None;
+                    }
+                    shown.pop();
+                }
+                Shown::Sign => gap += 1,
+                Shown::Nothing => passed = at + 1,
+            }
+            if is_control {
+                passed = at + 1;
+                left = self.window - 1 + UNDONE_MAX;
+                gap = 0;
+            }
+            if at > place && (left == 0 || gap > GAP_MAX_BYTES) {
+                let all: Vec<u8> = letters(&chunk[start..=at]).collect();
+                let nothing = self.find(&shown).is_none() && self.find(&all).is_none();
+                return nothing.then_some(passed);
+            }
+        }
+        None
     }
 
     /// Where the last letters of a text begin that are no whole window yet, or may be typed over.
@@ -256,6 +311,11 @@ impl Scout {
             self.pairs[number / 64] >> (number % 64) & 1 != 0
         })
     }
+}
+
+fn is_control(chunk: &[u8], place: usize) -> bool {
+    let before = place.checked_sub(1).map_or(0, |before| chunk[before]);
+    Terminal::<()>::is_control(chunk[place], before)
 }
 
 /// Where what begins with the letter at `place` may begin at the earliest: the signs in front of it, and the digit of base64 that

@@ -94,8 +94,12 @@ pub(crate) fn loose_occurrences(needles: &[Vec<u8>], text: &[u8]) -> Vec<Range> 
     all
 }
 
-/// The letters that can be read behind each letter of the text, with their places.
+/// The letters that can be read behind each letter of the text, with their places: those that a terminal shows, and all.
 fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
+    [read(text, true), read(text, false)].concat()
+}
+
+fn read(text: &[u8], as_shown: bool) -> Vec<Vec<(u8, usize)>> {
     let mut readings = Vec::new();
     let mut letters: Vec<(u8, usize)> = Vec::new();
     // Whether each of the last characters was a letter.
@@ -103,7 +107,7 @@ fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
     let mut gap = 0;
     let mut at = 0;
     while at < text.len() {
-        if let Some(len) = escape_len(text, at) {
+        if as_shown && let Some(len) = escape_len(text, at) {
             at += len;
             continue;
         }
@@ -115,7 +119,7 @@ fn readings(text: &[u8]) -> Vec<Vec<(u8, usize)>> {
             readings.push(letters.clone());
         } else {
             match byte {
-                8 => {
+                8 if as_shown => {
                     if undone.pop() == Some(true) {
                         letters.pop();
                     }

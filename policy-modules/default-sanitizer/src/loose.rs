@@ -67,11 +67,16 @@ impl Loose {
         if self.terminal.as_ref().is_some_and(Terminal::is_in_escape) {
             return None;
         }
-        let depth = automaton.depth(self.state) as usize;
-        match self.places.len().checked_sub(depth) {
-            Some(index) if depth > 0 => self.places.get(index).copied(),
-            _ => Some(self.end),
-        }
+        // A letter that is typed over brings back what was in front of it.
+        let depths = self.undone().map(|&(_, depth)| depth as usize);
+        let depths = std::iter::once(automaton.depth(self.state) as usize).chain(depths);
+        let letters = depths.zip(0..).map(|(depth, behind)| match depth {
+            0 => 0,
+            _ => depth + behind,
+        });
+        let letters = letters.max().unwrap_or(0);
+        let first = self.places.len().checked_sub(letters)?;
+        Some(self.places.get(first).copied().unwrap_or(self.end))
     }
 
     /// Starts afresh with the byte at offset `at`.

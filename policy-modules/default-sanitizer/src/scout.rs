@@ -144,9 +144,10 @@ impl Scout {
                 let place = start + place;
                 let begun = floor + self.last_window(&chunk[floor..place]);
                 if is_control(chunk, place)
-                    && let Some(end) = self.pass(chunk, begun, begun > floor, place)
+                    && let Some((shown, end)) = self.pass(chunk, begun, begun > floor, place)
+                    && !(place..end).any(|place| self.is_escape(chunk, place, escapes))
                 {
-                    (floor, start, bytes) = (end, end, FIRST_BLOCK_BYTES);
+                    (floor, start, bytes) = (shown, shown, FIRST_BLOCK_BYTES);
                     continue;
                 }
                 let at = before_signs(chunk, begun).min((place + 1).saturating_sub(self.span));
@@ -169,17 +170,24 @@ impl Scout {
 
     /// Whether a mark may stand for something in a beginning.
     fn counts(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
-        match chunk[place] {
-            b'%' | b'&' | b'+' | b'\\' => {
-                !escapes.iter().all(|view| view.dismiss(self, chunk, place))
-            }
-            _ => is_control(chunk, place),
-        }
+        is_control(chunk, place) || self.is_escape(chunk, place, escapes)
     }
 
-    /// Behind what terminals act on at `place`, if nothing begins around it from `start` on; `known` if what stands in front of that
-    /// is not typed over.
-    fn pass(&self, chunk: &[u8], start: usize, mut known: bool, place: usize) -> Option<usize> {
+    /// Whether an escape may stand there that is in a beginning.
+    fn is_escape(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
+        matches!(chunk[place], b'%' | b'&' | b'+' | b'\\')
+            && !escapes.iter().all(|view| view.dismiss(self, chunk, place))
+    }
+
+    /// Where the text goes on behind what terminals act on at `place`, and the end of what was looked at, if nothing begins around it
+    /// from `start` on; `known` if what stands in front of that is not typed over.
+    fn pass(
+        &self,
+        chunk: &[u8],
+        start: usize,
+        mut known: bool,
+        place: usize,
+    ) -> Option<(usize, usize)> {
         let before = start.checked_sub(1).map_or(0, |before| chunk[before]);
         let mut terminal = Terminal::new(before);
         let mut passed = place;
@@ -216,7 +224,7 @@ impl Scout {
             if at > place && (left == 0 || gap > GAP_MAX_BYTES) {
                 let all: Vec<u8> = letters(&chunk[start..=at]).collect();
                 let nothing = self.find(&shown).is_none() && self.find(&all).is_none();
-                return nothing.then_some(passed);
+                return nothing.then_some((passed, at + 1));
             }
         }
         None

@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
-
 use crate::loose::LETTERS;
 
 /// Characters that are typed over one after the other, at most.
@@ -44,29 +42,35 @@ pub(crate) struct Terminal<T> {
     escape: Escape,
     /// The byte before.
     before: u8,
-    /// The last characters that may be typed over: what was kept in front of a letter, none for others.
-    undone: VecDeque<Option<T>>,
+    /// The last characters that may be typed over, in a ring: what was kept in front of a letter, none for others.
+    undone: [Option<T>; UNDONE_MAX],
+    /// Place of the next one.
+    next: usize,
+    /// How many there are.
+    kept: usize,
 }
 
-impl<T> Terminal<T> {
+impl<T: Copy> Terminal<T> {
     /// Starts behind a byte.
     pub(crate) fn new(before: u8) -> Self {
         Self {
             escape: Escape::None,
             before,
-            undone: VecDeque::with_capacity(UNDONE_MAX),
+            undone: [None; UNDONE_MAX],
+            next: 0,
+            kept: 0,
         }
     }
 
     /// Starts afresh behind a byte.
     pub(crate) fn wake(&mut self, before: u8) {
-        self.undone.clear();
+        self.kept = 0;
         self.before = before;
     }
 
     /// Forgets what may be typed over.
     pub(crate) fn forget(&mut self) {
-        self.undone.clear();
+        self.kept = 0;
     }
 
     /// Whether the next byte may belong to an escape that has begun.
@@ -76,7 +80,8 @@ impl<T> Terminal<T> {
 
     /// What was kept in front of the last letters, the last one first.
     pub(crate) fn undone(&self) -> impl Iterator<Item = &T> {
-        self.undone.iter().rev().flatten()
+        let places = (1..=self.kept).map(|back| (self.next + UNDONE_MAX - back) % UNDONE_MAX);
+        places.filter_map(|place| self.undone[place].as_ref())
     }
 
     /// The byte before the next one.
@@ -86,7 +91,7 @@ impl<T> Terminal<T> {
 
     /// How many characters may be typed over.
     pub(crate) fn kept(&self) -> usize {
-        self.undone.len()
+        self.kept
     }
 
     /// Whether this byte changes what others mean, behind that one.
@@ -108,21 +113,27 @@ impl<T> Terminal<T> {
         }
         match byte {
             BACKSPACE => {
-                if let Some(Some(kept)) = self.undone.pop_back() {
+                if let Some(kept) = self.undo() {
                     return Shown::Undone(kept);
                 }
             }
-            b'\n' => self.undone.clear(),
+            b'\n' => self.kept = 0,
             _ => self.keep(None),
         }
         Shown::Sign
     }
 
+    #[inline]
     fn keep(&mut self, kept: Option<T>) {
-        if self.undone.len() == UNDONE_MAX {
-            self.undone.pop_front();
-        }
-        self.undone.push_back(kept);
+        self.undone[self.next] = kept;
+        self.next = (self.next + 1) % UNDONE_MAX;
+        self.kept = UNDONE_MAX.min(self.kept + 1);
+    }
+
+    fn undo(&mut self) -> Option<T> {
+        self.kept = self.kept.checked_sub(1)?;
+        self.next = (self.next + UNDONE_MAX - 1) % UNDONE_MAX;
+        self.undone[self.next]
     }
 
     /// Strings in escapes (titles, links) count as text.

@@ -9,7 +9,7 @@ mod writers;
 
 use default_sanitizer::{Channel, FORMS, Range, Sanitizer, Secret};
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 
 use harness::{cut, cuts, run};
 use writers::{NESTED, WAYS, base64, bytes};
@@ -64,6 +64,20 @@ fn neighbour() -> impl Strategy<Value = Vec<u8>> {
     "[ .,:;!?()\n]{0,6}".prop_map(String::into_bytes)
 }
 
+/// What a terminal acts on: in front of something, it would swallow a part of that.
+fn control() -> impl Strategy<Value = Vec<u8>> {
+    let controls = [
+        &b"\x1B"[..],
+        b"\x1B[",
+        b"\x1B(",
+        b"\x9B",
+        b"\x08",
+        b"\x08\x08\x08",
+    ];
+    (neighbour(), select(controls.to_vec()))
+        .prop_map(|(before, control)| [&before, control].concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -71,6 +85,17 @@ proptest! {
     fn every_way_to_write_a_secret(secret in secret(), before in neighbour(), behind in neighbour(), cuts in cuts()) {
         for (name, write, front, back) in WAYS {
             check(name, &secret, &write(&secret), (front, back), &before, &behind, &cuts);
+        }
+    }
+
+    #[test]
+    fn every_way_behind_and_in_front_of_controls(secret in secret(), before in control(), behind in control(), cuts in cuts()) {
+        for (name, write, front, back) in WAYS {
+            let written = write(&secret);
+            // There the first letter cannot be told from what belongs to the control.
+            if !written.iter().any(|byte| b"\x1B\x08".contains(byte)) {
+                check(name, &secret, &written, (front, back), &before, &behind, &cuts);
+            }
         }
     }
 

@@ -29,5 +29,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    wasmtime::Engine::new(&config::engine_config()?)?.precompile_component(wasm)
+    wasmtime::Engine::new(&config::engine_config(config::Author::Ours)?)?.precompile_component(wasm)
 }

@@ -119,13 +119,13 @@ async fn a_run_that_ended_by_itself_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_sanitizer_trapped_leaves_nothing() {
     let Some(scene) = Scene::new() else { return };
-    // In the first call with much output, before it has seen any of it and in the middle.
-    for fuel in ["1", "20000"] {
-        let agent = scene.server(&[("SECRETCTL_SANITIZER_FUEL", fuel)]).await;
+    // In the first call with much output, and when it has seen all.
+    for call in ["push", "finish"] {
+        let agent = scene.server(&[("SECRETCTL_SANITIZER_TRAPS", call)]).await;
         let answer = agent.call("secret_run", run(&["-c", SCRIPT])).await;
         assert_eq!(
             answer.refusal(),
-            "the output is withheld, since the sanitizer gave no usable answer: it used up its fuel"
+            "the output is withheld, since the sanitizer gave no usable answer: it ran past its deadline"
         );
         scene.wait_for_record("secret.run.outcome");
         scene.is_clean(agent.pid);

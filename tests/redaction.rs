@@ -320,7 +320,7 @@ async fn nobody_escapes_the_log_by_asking_at_length() {
 async fn words_that_cannot_be_searched_are_not_recorded_and_nothing_runs() {
     let sandbox = sandbox();
     let server = sandbox.secretctl(["mcp-server"]);
-    let server = server.env("SECRETCTL_SANITIZER_FUEL", "1");
+    let server = server.env("SECRETCTL_SANITIZER_TRAPS", "push");
     let agent = Agent::connect(server).await;
     let long = format!("{}{SECRET}", "word ".repeat(1000));
     for program in ["echo", "rm"] {

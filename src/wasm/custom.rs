@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::config::Author;
 use super::file::{ModuleFile, Stamp};
 use super::limits::Ticker;
 use super::{Identity, Loaded, ModuleError, SanitizerModule, SanitizerRun, sha256, short};
@@ -187,7 +188,7 @@ impl CustomModules {
             name: pinned.path().to_owned(),
             sha256: pinned.sha256().to_owned(),
         };
-        Loaded::link(&self.engine, identity, &component)
+        Loaded::link(&self.engine, Author::Anybody, identity, &component)
             .and_then(|loaded| SanitizerModule::new(loaded, self.ticker.clone()))
             .map_err(ModuleFault::NotSanitizer)
     }

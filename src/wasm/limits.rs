@@ -1,6 +1,7 @@
 //! What a guest may use, and the clock that ends its calls.
 //!
-//! Every call is bounded by fuel (instructions), by a deadline in real time, and in linear memory, tables and instances.
+//! Every call is bounded by a deadline in real time, in others' modules by fuel (instructions), and in linear memory, tables and
+//! instances.
 //! Whatever is exceeded traps, and a trap is an answer that never widens anything.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-use super::ModuleError;
+use super::config::Author;
+use super::{Loaded, ModuleError};
 
 /// Length of an epoch. Deadlines are a whole number of them, so one may be overrun by this much.
 const EPOCH: Duration = Duration::from_millis(10);
@@ -21,7 +23,7 @@ const INSTANCES_MAX: usize = 16;
 /// Bounds of the calls into one module.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Instructions of one call, roughly.
+    /// Instructions of one call, roughly, where they are counted.
     pub(crate) fuel: u64,
     /// Real time of one call, in epochs of 10 ms.
     pub(crate) deadline_epochs: u64,
@@ -32,10 +34,12 @@ pub(crate) struct Limits {
 /// What a store holds for a guest.
 pub(crate) struct Guest {
     limits: StoreLimits,
+    /// Whether instructions are counted.
+    metered: bool,
 }
 
 /// A store that enforces the limits of memory and tables; `arm` bounds each call.
-pub(crate) fn store(engine: &Engine, limits: Limits) -> Store<Guest> {
+pub(super) fn store(module: &Loaded, limits: Limits) -> Store<Guest> {
     let bounds = StoreLimitsBuilder::new()
         .memory_size(limits.memory_bytes)
         .table_elements(TABLE_ELEMENTS_MAX)
@@ -44,19 +48,25 @@ pub(crate) fn store(engine: &Engine, limits: Limits) -> Store<Guest> {
         .tables(INSTANCES_MAX)
         .trap_on_grow_failure(true)
         .build();
-    let mut store = Store::new(engine, Guest { limits: bounds });
+    let guest = Guest {
+        limits: bounds,
+        metered: module.author == Author::Anybody,
+    };
+    let mut store = Store::new(&module.engine, guest);
     store.limiter(|guest| &mut guest.limits);
     store
 }
 
 /// Gives the next call its fuel and its deadline.
 pub(crate) fn arm(store: &mut Store<Guest>, limits: Limits) -> Result<(), ModuleError> {
-    store.set_fuel(limits.fuel).map_err(ModuleError::host)?;
+    if store.data().metered {
+        store.set_fuel(limits.fuel).map_err(ModuleError::host)?;
+    }
     store.set_epoch_deadline(limits.deadline_epochs);
     Ok(())
 }
 
-/// Advances the engine's epoch while a call runs, and sleeps otherwise.
+/// Advances the engines' epochs while a call runs, and sleeps otherwise.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
 }
@@ -78,16 +88,16 @@ pub(crate) struct Call<'a> {
 }
 
 impl Ticker {
-    /// Starts the clock of `engine`. Its thread ends with the ticker.
-    pub(crate) fn start(engine: &Engine) -> Result<Self, ModuleError> {
+    /// Starts the clock of these engines. Its thread ends with the ticker.
+    pub(crate) fn start(engines: [Engine; 2]) -> Result<Self, ModuleError> {
         let shared = Arc::new(Shared {
             calls: Mutex::new(0),
             changed: Condvar::new(),
         });
-        let (watched, engine) = (Arc::downgrade(&shared), engine.clone());
+        let watched = Arc::downgrade(&shared);
         thread::Builder::new()
             .name("epoch".to_owned())
-            .spawn(move || tick(&watched, &engine))
+            .spawn(move || tick(&watched, &engines))
             .map_err(ModuleError::host)?;
         Ok(Self { shared })
     }
@@ -108,7 +118,7 @@ impl Drop for Call<'_> {
     }
 }
 
-fn tick(shared: &Weak<Shared>, engine: &Engine) {
+fn tick(shared: &Weak<Shared>, engines: &[Engine]) {
     while let Some(shared) = shared.upgrade() {
         let calls = shared.calls();
         if *calls == 0 {
@@ -120,6 +130,6 @@ fn tick(shared: &Weak<Shared>, engine: &Engine) {
         drop(calls);
         drop(shared);
         thread::sleep(EPOCH);
-        engine.increment_epoch();
+        engines.iter().for_each(Engine::increment_epoch);
     }
 }

@@ -13,12 +13,14 @@ mod policy;
 mod sanitizer;
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use self::compiled::{BuiltIn, DEFAULT_POLICY, DEFAULT_SANITIZER};
+use self::config::Author;
 pub use self::custom::{CustomModules, CustomSanitizer, ModuleFault, UnusableModule};
 use self::limits::{Guest, Ticker};
 pub use self::policy::PolicyModule;
@@ -61,7 +63,7 @@ impl fmt::Display for ModuleError {
 
 impl std::error::Error for ModuleError {}
 
-/// The engine with the built-in modules, loaded once for each process.
+/// The engines, with the built-in modules, loaded once for each process.
 pub struct Host {
     policy: PolicyModule,
     sanitizer: SanitizerModule,
@@ -71,19 +73,14 @@ pub struct Host {
 impl Host {
     /// Loads the built-in modules: under 1 ms, or about 200 ms where they have to be compiled first.
     pub fn new() -> Result<Self, ModuleError> {
-        let config = config::engine_config().map_err(ModuleError::host)?;
-        let engine = Engine::new(&config).map_err(ModuleError::host)?;
-        let ticker = std::sync::Arc::new(Ticker::start(&engine)?);
-        let policy =
-            PolicyModule::new(Loaded::built_in(&engine, &DEFAULT_POLICY)?, ticker.clone())?;
-        let sanitizer = SanitizerModule::new(
-            Loaded::built_in(&engine, &DEFAULT_SANITIZER)?,
-            ticker.clone(),
-        )?;
+        let [ours, others] = [engine(Author::Ours)?, engine(Author::Anybody)?];
+        let ticker = Arc::new(Ticker::start([ours.clone(), others.clone()])?);
+        let policy = Loaded::built_in(&ours, &DEFAULT_POLICY)?;
+        let sanitizer = Loaded::built_in(&ours, &DEFAULT_SANITIZER)?;
         Ok(Self {
-            policy,
-            sanitizer,
-            custom: CustomModules::new(engine, ticker),
+            policy: PolicyModule::new(policy, ticker.clone())?,
+            sanitizer: SanitizerModule::new(sanitizer, ticker.clone())?,
+            custom: CustomModules::new(others, ticker),
         })
     }
 
@@ -101,6 +98,11 @@ impl Host {
     pub fn custom(&self) -> &CustomModules {
         &self.custom
     }
+}
+
+fn engine(author: Author) -> Result<Engine, ModuleError> {
+    let config = config::engine_config(author).map_err(ModuleError::host)?;
+    Engine::new(&config).map_err(ModuleError::host)
 }
 
 /// Characters that are shown of a text that a module's author chose.
@@ -130,6 +132,7 @@ pub struct Identity {
 /// A module that is ready to be instantiated.
 struct Loaded {
     engine: Engine,
+    author: Author,
     identity: Identity,
     instance: InstancePre<Guest>,
 }
@@ -137,12 +140,13 @@ struct Loaded {
 impl Loaded {
     fn built_in(engine: &Engine, module: &BuiltIn) -> Result<Self, ModuleError> {
         let component = module.load(engine).map_err(ModuleError::host)?;
-        Self::link(engine, module.identity(), &component)
+        Self::link(engine, Author::Ours, module.identity(), &component)
     }
 
     /// Links a component against nothing: an import of any kind is an error.
     fn link(
         engine: &Engine,
+        author: Author,
         identity: Identity,
         component: &Component,
     ) -> Result<Self, ModuleError> {
@@ -152,6 +156,7 @@ impl Loaded {
             .map_err(ModuleError::host)?;
         Ok(Self {
             engine: engine.clone(),
+            author,
             identity,
             instance,
         })

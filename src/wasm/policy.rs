@@ -54,7 +54,7 @@ impl PolicyModule {
 
     /// Asks a fresh instance, configured with `document`, about `request`.
     pub fn decide(&self, document: &str, request: &Request) -> Result<Decision, ModuleError> {
-        let mut store = limits::store(&self.loaded.engine, LIMITS);
+        let mut store = limits::store(&self.loaded, LIMITS);
         limits::arm(&mut store, LIMITS)?;
         let _call = self.ticker.call();
         let trap = |error: wasmtime::Error| ModuleError::trap(&error);

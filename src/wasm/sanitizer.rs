@@ -29,18 +29,26 @@ const LIMITS: Limits = Limits {
 /// Most pairs of subject and form of a custom module: what it hid stands, with all names, in one record.
 const CUSTOM_NAMES_MAX: usize = 32;
 
-/// The limits of a call with so many bytes. Tests make those of a large one narrow, so that the module traps while a command
-/// runs.
+/// The limits of a call with so many bytes. Tests leave one with many no time, or the last one, so that the module traps while a
+/// command runs.
 #[cfg_attr(
     not(debug_assertions),
     expect(unused_variables, reason = "no fault there")
 )]
 fn limits_of(bytes: usize) -> Limits {
     #[cfg(debug_assertions)]
-    if let Ok(Ok(fuel)) = std::env::var("SECRETCTL_SANITIZER_FUEL").map(|fuel| fuel.parse())
-        && bytes >= 4096
     {
-        return Limits { fuel, ..LIMITS };
+        let traps = match std::env::var("SECRETCTL_SANITIZER_TRAPS").as_deref() {
+            Ok("push") => bytes >= 4096,
+            Ok("finish") => bytes == 0,
+            _ => false,
+        };
+        if traps {
+            return Limits {
+                deadline_epochs: 0,
+                ..LIMITS
+            };
+        }
     }
     LIMITS
 }
@@ -109,7 +117,7 @@ impl SanitizerModule {
         document: &str,
         secrets: &[guest::Secret],
     ) -> Result<(Instance, Result<guest::Legend, String>), ModuleError> {
-        let mut store = limits::store(&self.loaded.engine, LIMITS);
+        let mut store = limits::store(&self.loaded, LIMITS);
         limits::arm(&mut store, LIMITS)?;
         let _call = self.ticker.call();
         let trap = |error: wasmtime::Error| ModuleError::trap(&error);

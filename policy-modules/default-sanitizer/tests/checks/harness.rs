@@ -1,10 +1,30 @@
 //! What all tests of the engine do with it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use default_sanitizer::{Channel, Range, Sanitizer};
-use proptest::prelude::*;
-use proptest::sample::Index;
+
+thread_local! {
+    static CASES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many texts this thread, and so this test, has searched since the last call, and found the same in however they were cut.
+pub(crate) fn take_cases() -> u64 {
+    CASES.take()
+}
+
+/// What is found in `text`, which is the same however it is cut.
+#[track_caller]
+pub(crate) fn find(start: impl Fn() -> Sanitizer, text: &[u8], cuts: &[u16]) -> Vec<Range> {
+    let shown = String::from_utf8_lossy(text);
+    let whole = run(start(), &[text]);
+    assert_eq!(run(start(), &cut(text, cuts)), whole, "cut: {shown:?}");
+    let bytes: Vec<_> = text.chunks(1).collect();
+    assert_eq!(run(start(), &bytes), whole, "byte by byte: {shown:?}");
+    CASES.set(CASES.get() + 1);
+    whole
+}
 
 /// Runs `chunks` through a channel; checks what holds for every verdict; gives all ranges, united by subject and form.
 pub(crate) fn run(mut sanitizer: Sanitizer, chunks: &[&[u8]]) -> Vec<Range> {
@@ -55,15 +75,12 @@ pub(crate) fn hidden(ranges: &[Range]) -> BTreeSet<(u32, u64)> {
         .collect()
 }
 
-pub(crate) fn cut<'a>(text: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
-    let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+fn cut<'a>(text: &'a [u8], cuts: &[u16]) -> Vec<&'a [u8]> {
+    let place = |cut: &u16| usize::from(*cut) % (text.len() + 1);
+    let mut ends: Vec<_> = cuts.iter().map(place).collect();
     ends.extend([0, text.len()]);
     ends.sort_unstable();
     ends.windows(2)
         .map(|ends| &text[ends[0]..ends[1]])
         .collect()
-}
-
-pub(crate) fn cuts() -> impl Strategy<Value = Vec<Index>> {
-    prop::collection::vec(any::<Index>(), 0..8)
 }

@@ -79,6 +79,7 @@ properties! {
         let goes_on = |tail: &[u8]| secrets.iter().any(|secret| secret.len() > tail.len() && secret.starts_with(tail));
         let live = (0..=text.len()).find(|&at| goes_on(&text[at..])).unwrap_or(text.len());
         prop_assert_eq!(settled, live);
+        harness::count_case();
     }
 }
 

@@ -9,12 +9,16 @@ thread_local! {
     static CASES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many texts this thread, and so this test, has searched since the last call, and found the same in however they were cut.
+/// How many cases this thread, and so this test, has had since the last call.
 pub(crate) fn take_cases() -> u64 {
     CASES.take()
 }
 
-/// What is found in `text`, which is the same however it is cut.
+pub(crate) fn count_case() {
+    CASES.set(CASES.get() + 1);
+}
+
+/// What is found in `text`, which is the same however it is cut. It counts as a case.
 #[track_caller]
 pub(crate) fn find(start: impl Fn() -> Sanitizer, text: &[u8], cuts: &[u16]) -> Vec<Range> {
     let shown = String::from_utf8_lossy(text);
@@ -22,7 +26,7 @@ pub(crate) fn find(start: impl Fn() -> Sanitizer, text: &[u8], cuts: &[u16]) -> 
     assert_eq!(run(start(), &cut(text, cuts)), whole, "cut: {shown:?}");
     let bytes: Vec<_> = text.chunks(1).collect();
     assert_eq!(run(start(), &bytes), whole, "byte by byte: {shown:?}");
-    CASES.set(CASES.get() + 1);
+    count_case();
     whole
 }
 

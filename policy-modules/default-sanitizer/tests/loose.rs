@@ -106,3 +106,10 @@ fn letters_that_stand_apart_in_front() {
     );
     assert_eq!(found("s3cretvalu"), [""; 0]);
 }
+
+#[test]
+fn what_is_typed_over_may_have_been_the_beginning_of_another() {
+    let needles = ["bcdefghxyz", "abcdefg123"].map(|needle| needle.as_bytes().to_vec());
+    check(&needles, b"here: abcdefghx\x08\x08123", &[]);
+    check(&[b"aaaaaaab".to_vec()], b"aaaaaaaaaaab\x08\x08b", &[]);
+}

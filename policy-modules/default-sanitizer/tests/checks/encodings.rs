@@ -5,6 +5,9 @@ use default_sanitizer::{Range, Sanitizer, Secret};
 use super::harness::find;
 use super::writers::{Write, base64, base64url, bytes, lines};
 
+/// How many bytes in front and at the end may stay visible.
+pub(crate) type Shown = (usize, usize);
+
 /// The inner one of two encodings, with the digits of it that may stay visible at either side: they hold other bytes, too.
 pub(crate) const INNER: [(Write, usize, usize); 7] = [
     (base64, 0, 1),
@@ -34,11 +37,7 @@ pub(crate) const OUTER: [Write; 13] = [
 ];
 
 /// Bytes that may stay visible at either side of `outer`, which is written of `inner` of which some may.
-pub(crate) fn shown_of_two(
-    inner: &[u8],
-    outer: &[u8],
-    (front, back): (usize, usize),
-) -> (usize, usize) {
+pub(crate) fn shown_of_two(inner: &[u8], outer: &[u8], (front, back): Shown) -> Shown {
     let width = outer.len().div_ceil(inner.len());
     // The outer encoding may have digits that hold other bytes, as well: three in front, and two at the end.
     (front * width + 3, back * width + 2)
@@ -65,7 +64,7 @@ pub(crate) fn check(
     name: &str,
     secret: &[u8],
     written: &[u8],
-    (front, back): (usize, usize),
+    (front, back): Shown,
     before: &[u8],
     behind: &[u8],
     cuts: &[u16],

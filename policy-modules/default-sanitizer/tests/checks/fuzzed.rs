@@ -2,7 +2,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use super::encodings::{INNER, OUTER, shown_of_two};
+use super::encodings::{INNER, OUTER, Shown, shown_of_two};
 use super::writers::{WAYS, Write};
 use super::{encodings, exact, harness, loose};
 
@@ -68,7 +68,7 @@ pub(crate) struct Encoded {
     secret: Vec<u8>,
     written: Vec<u8>,
     /// Bytes of it that may stay visible at either side; nothing needs to be hidden of what nobody claims to see through.
-    shown: Option<(usize, usize)>,
+    shown: Option<Shown>,
     before: Vec<u8>,
     behind: Vec<u8>,
     cuts: Vec<u16>,
@@ -120,7 +120,7 @@ impl<'a> Arbitrary<'a> for Encoded {
 }
 
 /// What programs write of a secret, and what of it may stay visible.
-fn write(u: &mut Unstructured<'_>, secret: &[u8]) -> Result<(Vec<u8>, Option<(usize, usize)>)> {
+fn write(u: &mut Unstructured<'_>, secret: &[u8]) -> Result<(Vec<u8>, Option<Shown>)> {
     Ok(match u.int_in_range(0..=2)? {
         0 => {
             let (_, write, front, back) = u.choose(&WAYS)?;

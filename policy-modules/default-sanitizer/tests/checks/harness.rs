@@ -18,14 +18,18 @@ pub(crate) fn count_case() {
     CASES.set(CASES.get() + 1);
 }
 
-/// What is found in `text`, which is the same however it is cut. It counts as a case.
+/// What is found in `text`, of which the same is shown however it is cut. It counts as a case.
 #[track_caller]
 pub(crate) fn find(start: impl Fn() -> Sanitizer, text: &[u8], cuts: &[u16]) -> Vec<Range> {
     let shown = String::from_utf8_lossy(text);
     let whole = run(start(), &[text]);
-    assert_eq!(run(start(), &cut(text, cuts)), whole, "cut: {shown:?}");
+    let same = |ranges: &[Range], how: &str| {
+        assert_eq!(markers(ranges), markers(&whole), "{how}: {shown:?}");
+        assert_eq!(covered(ranges), covered(&whole), "{how}: {shown:?}");
+    };
+    same(&run(start(), &cut(text, cuts)), "cut");
     let bytes: Vec<_> = text.chunks(1).collect();
-    assert_eq!(run(start(), &bytes), whole, "byte by byte: {shown:?}");
+    same(&run(start(), &bytes), "byte by byte");
     count_case();
     whole
 }
@@ -51,6 +55,38 @@ pub(crate) fn run(mut sanitizer: Sanitizer, chunks: &[&[u8]]) -> Vec<Range> {
     }
     assert_eq!(settled, pushed, "the end settles everything");
     united(all)
+}
+
+/// What is shown for ranges: those that overlap are one marker, which is named after the first. Whether a needle is found
+/// that lies within another one may depend on where the views woke up, but not the markers.
+fn markers(ranges: &[Range]) -> Vec<Range> {
+    let mut ranges = ranges.to_vec();
+    ranges.sort_unstable();
+    let mut markers: Vec<Range> = Vec::new();
+    for range in ranges {
+        match markers.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => markers.push(range),
+        }
+    }
+    markers
+}
+
+/// The bytes that are hidden, by form: from where to where, all that touch as one.
+fn covered(ranges: &[Range]) -> Vec<(u32, u64, u64)> {
+    let all = ranges
+        .iter()
+        .map(|range| (range.form, range.start, range.end));
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all.dedup_by(|next, before| {
+        let one = next.0 == before.0 && next.1 <= before.2;
+        if one {
+            before.2 = before.2.max(next.2);
+        }
+        one
+    });
+    all
 }
 
 /// The ranges of each subject and form, those that overlap as one.

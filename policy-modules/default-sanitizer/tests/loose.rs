@@ -37,19 +37,19 @@ fn text(needles: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
 }
 
 properties! {
-    2000 values: fn anything_between_the_letters(needles in needles(b"ab1"), pieces in pieces(b"ab1A \n,\x08\x1B[m(;\x9B\xC2\0", 12), cuts in cuts()) {
+    3500 values: fn anything_between_the_letters(needles in needles(b"ab1"), pieces in pieces(b"ab1A \n,\x08\x1B[m(;\x9B\xC2\0", 12), cuts in cuts()) {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 
-    2000 values: fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
+    3500 values: fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 
-    2000 values: fn letters_of_two_kinds(needles in needles(b"ab"), text in prop::collection::vec(select(&b"ab \x08"[..]), 0..80), cuts in cuts()) {
+    3500 values: fn letters_of_two_kinds(needles in needles(b"ab"), text in prop::collection::vec(select(&b"ab \x08"[..]), 0..80), cuts in cuts()) {
         check(&needles, &text, &cuts);
     }
 
-    2000 values: fn wide_gaps(needles in needles(b"abcdefgh"), gap in 55..75_usize, fill in select(&b" \x1B\0"[..]), cuts in cuts()) {
+    3500 values: fn wide_gaps(needles in needles(b"abcdefgh"), gap in 55..75_usize, fill in select(&b" \x1B\0"[..]), cuts in cuts()) {
         let mut text = Vec::new();
         for (index, letter) in needles[0].iter().enumerate() {
             text.push(*letter);

@@ -26,7 +26,7 @@ fn neighbour() -> impl Strategy<Value = Vec<u8>> {
 }
 
 properties! {
-    200 values: fn every_way_to_write_a_secret(secret in secret(), before in neighbour(), behind in neighbour(), cuts in cuts()) {
+    100 values: fn every_way_to_write_a_secret(secret in secret(), before in neighbour(), behind in neighbour(), cuts in cuts()) {
         for (name, write, front, back) in WAYS {
             check(name, &secret, &write(&secret), (front, back), &before, &behind, &cuts);
         }

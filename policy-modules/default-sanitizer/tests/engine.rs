@@ -294,3 +294,12 @@ fn linear_time_whatever_escapes_repeat() {
     let last = hidden.last().unwrap();
     assert!(last.start <= text.len() as u64 - 32_001 && last.end == text.len() as u64);
 }
+
+#[test]
+fn a_secret_that_ends_in_a_short_octal_escape_is_found_where_the_views_go_back() {
+    check(
+        &[b"correcthorse6".to_vec()],
+        br"\x41...correcthorse\66.",
+        &[],
+    );
+}

@@ -18,7 +18,7 @@ pub(crate) fn count_case() {
     CASES.set(CASES.get() + 1);
 }
 
-/// What is found in `text`, of which the same is shown however it is cut. It counts as a case.
+/// What is found in `text`, of which the same is hidden however it is cut. It counts as a case.
 #[track_caller]
 pub(crate) fn find(start: impl Fn() -> Sanitizer, text: &[u8], cuts: &[u16]) -> Vec<Range> {
     let shown = String::from_utf8_lossy(text);
@@ -57,19 +57,22 @@ pub(crate) fn run(mut sanitizer: Sanitizer, chunks: &[&[u8]]) -> Vec<Range> {
     united(all)
 }
 
-/// What is shown for ranges: those that overlap are one marker, which is named after the first. Whether a needle is found
-/// that lies within another one may depend on where the views woke up, but not the markers.
-fn markers(ranges: &[Range]) -> Vec<Range> {
-    let mut ranges = ranges.to_vec();
-    ranges.sort_unstable();
-    let mut markers: Vec<Range> = Vec::new();
-    for range in ranges {
-        match markers.last_mut() {
-            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
-            _ => markers.push(range),
+/// Where the markers are: ranges that overlap are one. Not whose: of two needles one of which is a part of the other, only
+/// the longer one may be reported, depending on where the views woke up.
+fn markers(ranges: &[Range]) -> Vec<(u64, u64)> {
+    let mut places: Vec<_> = ranges
+        .iter()
+        .map(|range| (range.start, range.end))
+        .collect();
+    places.sort_unstable();
+    places.dedup_by(|next, before| {
+        let one = next.0 < before.1;
+        if one {
+            before.1 = before.1.max(next.1);
         }
-    }
-    markers
+        one
+    });
+    places
 }
 
 /// The bytes that are hidden, by form: from where to where, all that touch as one.

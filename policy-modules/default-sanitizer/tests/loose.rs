@@ -113,3 +113,10 @@ fn what_is_typed_over_may_have_been_the_beginning_of_another() {
     check(&needles, b"here: abcdefghx\x08\x08123", &[]);
     check(&[b"aaaaaaab".to_vec()], b"aaaaaaaaaaab\x08\x08b", &[]);
 }
+
+#[test]
+fn letters_in_front_of_a_long_row_of_backspaces_go_on_behind_it() {
+    let rows = ["a".repeat(70), "b".to_owned(), "\x08".repeat(62)];
+    let text = rows.concat() + "a baa baa baa baa baa baa bab ba";
+    check(&[b"aaaaaaab".to_vec()], text.as_bytes(), &[]);
+}

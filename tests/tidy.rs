@@ -308,6 +308,7 @@ fn every_dependency_has_its_reason() {
         "runner/Cargo.toml",
         "policy-modules/default-policy/Cargo.toml",
         "policy-modules/default-sanitizer/Cargo.toml",
+        "policy-modules/default-sanitizer/fuzz/Cargo.toml",
         "policy-modules/build/Cargo.toml",
         "policy-modules/hostile/Cargo.toml",
         "policy-modules/examples/scan/Cargo.toml",

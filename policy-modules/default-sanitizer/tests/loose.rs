@@ -2,38 +2,16 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
-mod harness;
-#[allow(dead_code, reason = "shared with the tests of exact needles")]
-mod oracle;
+mod checks;
+mod properties;
 
-use default_sanitizer::{Channel, Needle, Needles, Range, Sanitizer, letters};
+use default_sanitizer::{Channel, Range, letters};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use harness::{cut, cuts, hidden, run, united};
-
-fn start(needles: &[Vec<u8>]) -> Sanitizer {
-    let needle = |(subject, bytes): (u32, &Vec<u8>)| Needle {
-        subject,
-        form: 6,
-        bytes: bytes.clone().into(),
-        raw: true,
-        decoded: false,
-    };
-    Sanitizer::search(&Needles {
-        loose: (0..).zip(needles).map(needle).collect(),
-        ..Needles::default()
-    })
-}
-
-fn check(needles: &[Vec<u8>], text: &[u8], cuts: &[Index]) {
-    let whole = run(start(needles), &[text]);
-    let occurrences = united(oracle::loose_occurrences(needles, text));
-    assert_eq!(hidden(&whole), hidden(&occurrences));
-    assert_eq!(run(start(needles), &cut(text, cuts)), whole, "cut");
-    let bytes: Vec<_> = text.chunks(1).collect();
-    assert_eq!(run(start(needles), &bytes), whole, "byte by byte");
-}
+use checks::harness::run;
+use checks::loose::{check, spread, start};
+use properties::{cuts, properties};
 
 fn needles(alphabet: &'static [u8]) -> impl Strategy<Value = Vec<Vec<u8>>> {
     prop::collection::vec(prop::collection::vec(select(alphabet), 8..14), 1..=3)
@@ -53,35 +31,25 @@ fn text(needles: &[Vec<u8>], pieces: &[Piece]) -> Vec<u8> {
     let mut text = Vec::new();
     for (needle, gaps, filler) in pieces {
         text.extend(filler);
-        let needle = &needles[needle.index(needles.len())];
-        for (letter, gap) in needle.iter().zip(gaps.iter().cycle()) {
-            text.push(*letter);
-            text.extend(gap);
-        }
+        text.extend(spread(&needles[needle.index(needles.len())], gaps));
     }
     text
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn anything_between_the_letters(needles in needles(b"ab1"), pieces in pieces(b"ab1A \n,\x08\x1B[m(;\x9B\xC2\0", 12), cuts in cuts()) {
+properties! {
+    3500 values: fn anything_between_the_letters(needles in needles(b"ab1"), pieces in pieces(b"ab1A \n,\x08\x1B[m(;\x9B\xC2\0", 12), cuts in cuts()) {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 
-    #[test]
-    fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
+    3500 values: fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 
-    #[test]
-    fn letters_of_two_kinds(needles in needles(b"ab"), text in prop::collection::vec(select(&b"ab \x08"[..]), 0..80), cuts in cuts()) {
+    3500 values: fn letters_of_two_kinds(needles in needles(b"ab"), text in prop::collection::vec(select(&b"ab \x08"[..]), 0..80), cuts in cuts()) {
         check(&needles, &text, &cuts);
     }
 
-    #[test]
-    fn wide_gaps(needles in needles(b"abcdefgh"), gap in 55..75_usize, fill in select(&b" \x1B\0"[..]), cuts in cuts()) {
+    3500 values: fn wide_gaps(needles in needles(b"abcdefgh"), gap in 55..75_usize, fill in select(&b" \x1B\0"[..]), cuts in cuts()) {
         let mut text = Vec::new();
         for (index, letter) in needles[0].iter().enumerate() {
             text.push(*letter);
@@ -137,4 +105,18 @@ fn letters_that_stand_apart_in_front() {
         ["s3cret\x1B[31;1mval\x1B(Bue"]
     );
     assert_eq!(found("s3cretvalu"), [""; 0]);
+}
+
+#[test]
+fn what_is_typed_over_may_have_been_the_beginning_of_another() {
+    let needles = ["bcdefghxyz", "abcdefg123"].map(|needle| needle.as_bytes().to_vec());
+    check(&needles, b"here: abcdefghx\x08\x08123", &[]);
+    check(&[b"aaaaaaab".to_vec()], b"aaaaaaaaaaab\x08\x08b", &[]);
+}
+
+#[test]
+fn letters_in_front_of_a_long_row_of_backspaces_go_on_behind_it() {
+    let rows = ["a".repeat(70), "b".to_owned(), "\x08".repeat(62)];
+    let text = rows.concat() + "a baa baa baa baa baa baa bab ba";
+    check(&[b"aaaaaaab".to_vec()], text.as_bytes(), &[]);
 }

@@ -17,6 +17,15 @@ pub(crate) fn base64(plain: &[u8]) -> Vec<u8> {
     in_digits(plain, 6, DIGITS)
 }
 
+pub(crate) fn base64url(plain: &[u8]) -> Vec<u8> {
+    let url = |byte: u8| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        byte => byte,
+    };
+    base64(plain).into_iter().map(url).collect()
+}
+
 pub(crate) fn base32(plain: &[u8]) -> Vec<u8> {
     in_digits(plain, 5, b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 }
@@ -102,21 +111,7 @@ pub(crate) const WAYS: [(&str, Write, usize, usize); 56] = [
     ),
     ("base64 in lines of 76", |s| lines(&base64(s), 76), 0, 0),
     ("base64 in lines of 7", |s| lines(&base64(s), 7), 2, 0),
-    (
-        "base64url",
-        |s| {
-            base64(s)
-                .iter()
-                .map(|b| match b {
-                    b'+' => b'-',
-                    b'/' => b'_',
-                    b => *b,
-                })
-                .collect()
-        },
-        0,
-        0,
-    ),
+    ("base64url", base64url, 0, 0),
     ("hex", |s| bytes(s, |b| format!("{b:02x}"), ""), 0, 0),
     ("HEX", |s| bytes(s, |b| format!("{b:02X}"), ""), 0, 0),
     (

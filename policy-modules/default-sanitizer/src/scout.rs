@@ -135,8 +135,10 @@ impl Scout {
             });
             if let Some(letter) = self.find(&block.letters()[..shown]) {
                 let place = start + block.place(text, letter);
+                // Where letters behind it are typed over, it is one of these that something begins with.
+                let begun = floor + last_letters(&chunk[floor..place], UNDONE_MAX - 1);
                 return Stop {
-                    at: before_signs(chunk, place).max(floor),
+                    at: before_signs(chunk, begun).max(floor),
                     through: start + block.place(text, letter + self.window - 1) + 1,
                 };
             }
@@ -232,23 +234,7 @@ impl Scout {
 
     /// Where the last letters of a text begin that are no whole window yet, or may be typed over.
     fn last_window(&self, text: &[u8]) -> usize {
-        let (mut left, mut gap) = (self.window - 1 + UNDONE_MAX, 0);
-        for (place, &byte) in text.iter().enumerate().rev() {
-            if LETTERS[usize::from(byte)] == 0 {
-                gap += 1;
-                // What is in front of so many is in no beginning that ends behind them.
-                if gap > GAP_MAX_BYTES {
-                    return place + 1;
-                }
-                continue;
-            }
-            gap = 0;
-            left -= 1;
-            if left == 0 {
-                return place;
-            }
-        }
-        0
+        last_letters(text, self.window - 1 + UNDONE_MAX)
     }
 
     /// Where the first window is that is a beginning.
@@ -319,6 +305,26 @@ impl Scout {
             self.pairs[number / 64] >> (number % 64) & 1 != 0
         })
     }
+}
+
+/// Where the last letters of a text begin, so many of them. What is in front of a gap that is in no beginning does not count.
+fn last_letters(text: &[u8], mut left: usize) -> usize {
+    let mut gap = 0;
+    for (place, &byte) in text.iter().enumerate().rev() {
+        if LETTERS[usize::from(byte)] == 0 {
+            gap += 1;
+            if gap > GAP_MAX_BYTES {
+                return place + 1;
+            }
+            continue;
+        }
+        gap = 0;
+        left -= 1;
+        if left == 0 {
+            return place;
+        }
+    }
+    0
 }
 
 fn is_control(chunk: &[u8], place: usize) -> bool {

@@ -239,7 +239,7 @@ impl Stream {
             if let Some(scout) = &search.scout
                 && let Some(from) = self.drowsy(search, base)
             {
-                let stop = scout.stop(chunk, from, &mut self.block, &self.escapes);
+                let stop = scout.stop(chunk, from, &mut self.block);
                 // Where the views are further, they have seen it.
                 if stop.at > at {
                     at = stop.at;

@@ -222,31 +222,6 @@ impl Escapes {
         self.branches.clear();
     }
 
-    /// Whether the lead at `index` of `chunk` can be skipped: it is no escape of this view, or no secret can have it near its
-    /// start as its first escape.
-    pub(crate) fn dismiss(&self, scout: &Scout, chunk: &[u8], index: usize) -> bool {
-        if !self.escaping.leads.contains(&chunk[index]) {
-            return true;
-        }
-        let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
-        let (len, bytes, count) = match (self.escaping.decode)(text) {
-            Decoded::Literal => return true,
-            Decoded::Incomplete => return false,
-            Decoded::Escape { len, bytes, count } => (len, bytes, count),
-        };
-        let before = index.checked_sub(1).map(|index| chunk[index]);
-        let behind = chunk
-            .get(index + len)
-            .filter(|byte| !self.escaping.leads.contains(byte));
-        let (Some(before), Some(&behind)) = (before, behind) else {
-            return false;
-        };
-        let mut around = [before; 6];
-        around[1..=count].copy_from_slice(&bytes[..count]);
-        around[count + 1] = behind;
-        !scout.plausible(&around[..count + 2])
-    }
-
     /// Decodes what is pending and ends at offset `end`, which is the stream's when it has `ended`.
     fn decode(&mut self, automaton: &Automaton, end: u64, ended: bool, found: &mut Found) {
         while let Some(&first) = self.pending.first() {
@@ -334,6 +309,41 @@ impl Escapes {
             found.encoded(hit, start, end, self.escaping.form);
         }
     }
+}
+
+/// Whether what stands at `index` of `chunk` can be skipped: it is no escape, or no secret can have it near its start as its first
+/// escape. With `plus`, a plus sign may be a space.
+#[inline]
+pub(crate) fn dismiss(scout: &Scout, chunk: &[u8], index: usize, plus: bool) -> bool {
+    let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
+    let lead = chunk[index];
+    let decoded = match lead {
+        b'\\' => backslash(text),
+        b'&' => xml(text),
+        b'%' => percent(text),
+        b'+' if plus => percent(text),
+        _ => return true,
+    };
+    let (len, bytes, count) = match decoded {
+        Decoded::Literal => return true,
+        Decoded::Incomplete => return false,
+        Decoded::Escape { len, bytes, count } => (len, bytes, count),
+    };
+    if !bytes[..count].iter().any(|&byte| scout.has_byte(byte)) {
+        return true;
+    }
+    let before = index.checked_sub(1).map(|index| chunk[index]);
+    let behind = chunk.get(index + len).copied();
+    let (Some(before), Some(behind)) = (before, behind) else {
+        return false;
+    };
+    if behind == lead || plus && b"%+".contains(&behind) {
+        return false;
+    }
+    let mut around = [before; 6];
+    around[1..=count].copy_from_slice(&bytes[..count]);
+    around[count + 1] = behind;
+    !scout.plausible(&around[..count + 2])
 }
 
 impl Branch {

@@ -10,7 +10,7 @@
 
 use crate::compact::{BLOCK_BYTES, Block};
 use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
-use crate::escapes::Escapes;
+use crate::escapes;
 use crate::loose::{LETTERS, letters};
 use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
 use crate::terminal::{BACKSPACE, Shown, Terminal, UNDONE_MAX};
@@ -58,9 +58,14 @@ pub(crate) struct Scout {
     window: usize,
     grams: Grams,
     windows: Windows,
+    /// Whether there are escapes to see, and whether a plus sign is one.
+    escapes: bool,
+    plus: bool,
     /// Bytes of a secret up to the last letter of its first window, at most.
     span: usize,
-    /// A bit for each pair of bytes that stand next to each other so near to the start of a secret.
+    /// Whether a byte stands so near to the start of a secret.
+    bytes: [bool; 256],
+    /// A bit for each pair of bytes that stand next to each other there.
     pairs: Box<[u64]>,
 }
 
@@ -90,7 +95,10 @@ impl Scout {
             window,
             grams: Grams::new(beginnings.len() * steps),
             windows: Windows::new(beginnings.len()),
+            escapes: false,
+            plus: false,
             span: 0,
+            bytes: [false; 256],
             pairs: vec![0; (1 << 16) / 64].into(),
         };
         for beginning in &beginnings {
@@ -104,6 +112,11 @@ impl Scout {
             let span = span(&needle.bytes, window);
             scout.span = scout.span.max(span);
             if needle.decoded {
+                scout.escapes = true;
+                scout.plus |= needle.bytes.contains(&b' ');
+                for &byte in &needle.bytes[..span] {
+                    scout.bytes[usize::from(byte)] = true;
+                }
                 for pair in needle.bytes[..span].windows(2) {
                     let number = pair_number(pair);
                     scout.pairs[number / 64] |= 1 << (number % 64);
@@ -115,13 +128,7 @@ impl Scout {
 
     /// Where in the chunk, from `from` on, a secret may begin, or its end.
     #[inline(never)]
-    pub(crate) fn stop(
-        &self,
-        chunk: &[u8],
-        from: usize,
-        block: &mut Block,
-        escapes: &[Escapes],
-    ) -> Stop {
+    pub(crate) fn stop(&self, chunk: &[u8], from: usize, block: &mut Block) -> Stop {
         // Nothing that is still to be found has a part in what is in front of this.
         let mut floor = from;
         let mut start = from;
@@ -129,7 +136,7 @@ impl Scout {
         loop {
             let text = &chunk[start..chunk.len().min(start + bytes)];
             block.read(text);
-            let mark = block.mark(|place| self.counts(chunk, start + place, escapes));
+            let mark = block.mark(|place| self.counts(chunk, start + place));
             let shown = mark.map_or(block.letters().len(), |place| {
                 block.letters_before(text, place)
             });
@@ -147,7 +154,7 @@ impl Scout {
                 let begun = floor + self.last_window(&chunk[floor..place]);
                 if is_control(chunk, place)
                     && let Some((shown, end)) = self.pass(chunk, begun, begun > floor, place)
-                    && !(place..end).any(|place| self.is_escape(chunk, place, escapes))
+                    && !(place..end).any(|place| self.is_escape(chunk, place))
                 {
                     (floor, start, bytes) = (shown, shown, FIRST_BLOCK_BYTES);
                     continue;
@@ -171,14 +178,13 @@ impl Scout {
     }
 
     /// Whether a mark may stand for something in a beginning.
-    fn counts(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
-        is_control(chunk, place) || self.is_escape(chunk, place, escapes)
+    fn counts(&self, chunk: &[u8], place: usize) -> bool {
+        self.is_escape(chunk, place) || is_control(chunk, place)
     }
 
     /// Whether an escape may stand there that is in a beginning.
-    fn is_escape(&self, chunk: &[u8], place: usize, escapes: &[Escapes]) -> bool {
-        matches!(chunk[place], b'%' | b'&' | b'+' | b'\\')
-            && !escapes.iter().all(|view| view.dismiss(self, chunk, place))
+    fn is_escape(&self, chunk: &[u8], place: usize) -> bool {
+        self.escapes && !escapes::dismiss(self, chunk, place, self.plus)
     }
 
     /// Where the text goes on behind what terminals act on at `place`, and the end of what was looked at, if nothing begins around it
@@ -296,6 +302,11 @@ impl Scout {
     fn window_number(&self, letters: &[u8; WINDOW_MAX]) -> u64 {
         let unused = 8 * (WINDOW_MAX - self.window);
         u64::from_le_bytes(*letters) << unused
+    }
+
+    /// Whether a decoded byte stands near the start of a secret.
+    pub(crate) fn has_byte(&self, byte: u8) -> bool {
+        self.bytes[usize::from(byte)]
     }
 
     /// Whether these decoded bytes, some of them escaped, could stand near the start of a secret.

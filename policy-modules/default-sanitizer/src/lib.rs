@@ -12,6 +12,7 @@ mod compact;
 mod digits;
 mod engine;
 mod escapes;
+mod grams;
 mod loose;
 mod needles;
 mod parts;

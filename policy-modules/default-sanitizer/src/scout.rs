@@ -11,18 +11,13 @@
 use crate::compact::{BLOCK_BYTES, Block};
 use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
 use crate::escapes;
+use crate::grams::{GRAM, Grams, Windows};
 use crate::loose::{LETTERS, letters};
 use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
 use crate::terminal::{BACKSPACE, Shown, Terminal, UNDONE_MAX};
 
-/// Letters that are looked up together.
-const GRAM: usize = 4;
-
 /// Letters that are judged together, at most.
 const WINDOW_MAX: usize = LOOSE_MIN_BYTES;
-
-/// Letters from one gram that is looked up to the next, at most.
-const STEP_MAX: usize = WINDOW_MAX + 1 - GRAM;
 
 /// Digits in a row that are no letters, in a beginning that the scout can tell.
 const SIGNS_MAX: usize = 2;
@@ -35,15 +30,6 @@ const FIRST_BLOCK_BYTES: usize = 256;
 
 /// Bytes in which the effect of what terminals act on is worked out; where it is longer, the views do that.
 const PASS_MAX_BYTES: usize = 256;
-
-/// Grams that are looked up at once: most of them are unknown, and nobody has to wait for one look-up after the other.
-const AHEAD: usize = 8;
-
-/// Log2 of the bits for each gram.
-const SPARE_BITS: u32 = 5;
-
-/// Log2 of the bits for all grams: half a page, and what is still near.
-const GRAMS_BITS: std::ops::RangeInclusive<u32> = 14..=21;
 
 /// Where the views have to look again.
 pub(crate) struct Stop {
@@ -245,49 +231,23 @@ impl Scout {
 
     /// Where the first window is that is a beginning.
     fn find(&self, letters: &[u8]) -> Option<usize> {
-        match self.window + 1 - GRAM {
-            1 => self.find_by::<1>(letters),
-            2 => self.find_by::<2>(letters),
-            3 => self.find_by::<3>(letters),
-            4 => self.find_by::<4>(letters),
-            _ => self.find_by::<5>(letters),
-        }
-    }
-
-    /// The same, where every `STEP`th gram is looked up.
-    #[inline(never)]
-    fn find_by<const STEP: usize>(&self, letters: &[u8]) -> Option<usize> {
-        let mut at = STEP - 1;
+        let mut from = 0;
         loop {
-            while let Some(grams) = letters.get(at..).and_then(<[u8]>::first_chunk)
-                && !self.any_gram::<STEP>(grams)
-            {
-                at += AHEAD * STEP;
+            let near = self.grams.find(&letters[from..], self.step())?;
+            // One of the windows that hold this gram, or that it comes too early for.
+            let last = from + near;
+            let mut starts = (last + 1).saturating_sub(self.step())..=last;
+            let known = starts.find(|&start| self.is_beginning(&letters[start..]));
+            if known.is_some() {
+                return known;
             }
-            let [a, b, c, d] = *letters.get(at..)?.first_chunk()?;
-            if self.grams.has([a, b, c, d]) {
-                let mut starts = at + 1 - STEP..=at;
-                let known = starts.find(|&start| self.is_beginning(&letters[start..]));
-                if known.is_some() {
-                    return known;
-                }
-            }
-            at += STEP;
+            from = last + 1;
         }
     }
 
-    #[inline]
-    fn any_gram<const STEP: usize>(&self, letters: &[u8; AHEAD * STEP_MAX]) -> bool {
-        (0..AHEAD).fold(false, |any, gram| {
-            let at = gram * STEP;
-            let gram = [
-                letters[at],
-                letters[at + 1],
-                letters[at + 2],
-                letters[at + 3],
-            ];
-            any | self.grams.has(gram)
-        })
+    /// Letters from one gram that is looked up to the next.
+    fn step(&self) -> usize {
+        self.window + 1 - GRAM
     }
 
     fn is_beginning(&self, letters: &[u8]) -> bool {
@@ -394,77 +354,6 @@ impl Beginning {
             beginning.count += 1;
         }
         (beginning.count >= GRAM).then_some(beginning)
-    }
-}
-
-/// A set of grams that may have more in it than were added.
-struct Grams {
-    bits: Box<[u8]>,
-    shift: u32,
-}
-
-impl Grams {
-    /// With room for so many.
-    fn new(count: usize) -> Self {
-        let bits = count.next_power_of_two().ilog2() + SPARE_BITS;
-        let bits = bits.clamp(*GRAMS_BITS.start(), *GRAMS_BITS.end());
-        Self {
-            bits: vec![0; 1 << (bits - 3)].into(),
-            shift: u32::BITS - bits,
-        }
-    }
-
-    fn add(&mut self, gram: [u8; GRAM]) {
-        let bit = self.bit(gram);
-        self.bits[bit / 8] |= 1 << (bit % 8);
-    }
-
-    #[inline]
-    fn has(&self, gram: [u8; GRAM]) -> bool {
-        let bit = self.bit(gram);
-        self.bits[bit / 8] >> (bit % 8) & 1 != 0
-    }
-
-    /// Fibonacci hashing: the odd number nearest to 2^32 divided by the golden ratio.
-    #[inline]
-    fn bit(&self, gram: [u8; GRAM]) -> usize {
-        (u32::from_le_bytes(gram).wrapping_mul(0x9E37_79B1) >> self.shift) as usize
-    }
-}
-
-/// A set of windows, as numbers that are not 0.
-struct Windows {
-    /// A power of two of them, half of which are 0 at least.
-    numbers: Box<[u64]>,
-    shift: u32,
-}
-
-impl Windows {
-    /// With room for so many.
-    fn new(count: usize) -> Self {
-        let bits = (2 * count).next_power_of_two().ilog2();
-        Self {
-            numbers: vec![0; 1 << bits].into(),
-            shift: u64::BITS - bits,
-        }
-    }
-
-    fn add(&mut self, number: u64) {
-        let place = self.place(number);
-        self.numbers[place] = number;
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.numbers[self.place(number)] == number
-    }
-
-    /// Where a number is, or would be. Fibonacci hashing, as above with 2^64, and linear probing.
-    fn place(&self, number: u64) -> usize {
-        let mut place = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
-        while self.numbers[place] != 0 && self.numbers[place] != number {
-            place = (place + 1) % self.numbers.len();
-        }
-        place
     }
 }
 

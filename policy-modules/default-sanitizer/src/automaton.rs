@@ -88,7 +88,10 @@ impl Automaton {
     /// Makes the nodes, one depth after the other.
     fn grow(&mut self, needles: &[Needle]) {
         let mut branches: Vec<Branch> = (0..).zip(needles).map(Branch::new).collect();
-        branches.sort_by_key(|branch| branch.bytes);
+        branches.sort_by(|one, other| {
+            let first = one.first.cmp(&other.first);
+            first.then_with(|| one.bytes.cmp(other.bytes))
+        });
         for index in 1..branches.len() {
             let before = branches[index - 1].bytes.iter();
             let same = before.zip(branches[index].bytes);
@@ -301,6 +304,8 @@ impl Automaton {
 /// A needle on its way into the automaton.
 struct Branch<'a> {
     bytes: &'a [u8],
+    /// The first of them, as they are sorted.
+    first: u64,
     /// One more than its number.
     number: u32,
     searched: [bool; 2],
@@ -312,8 +317,12 @@ struct Branch<'a> {
 
 impl<'a> Branch<'a> {
     fn new((number, needle): (u32, &'a Needle)) -> Self {
+        let mut first = [0; 8];
+        let count = needle.bytes.len().min(first.len());
+        first[..count].copy_from_slice(&needle.bytes[..count]);
         Self {
             bytes: &needle.bytes,
+            first: u64::from_be_bytes(first),
             number: number + 1,
             searched: [needle.raw, needle.decoded],
             shared: 0,

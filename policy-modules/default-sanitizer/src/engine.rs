@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::{fmt, iter};
 
 use crate::automaton::{Automaton, Hit, ROOT, State, Text};
 use crate::compact::{BLOCK_BYTES, Block};
@@ -16,6 +16,7 @@ use crate::loose::Loose;
 use crate::needles::{Needle, Needles};
 use crate::scout::Scout;
 use crate::shape::Shape;
+use crate::terminal::may_control;
 
 /// How a secret was written, by number of the form.
 pub const FORMS: [&str; 16] = [
@@ -192,7 +193,10 @@ struct Stream {
     raw: State,
     digits: Vec<Digits>,
     escapes: Vec<Escapes>,
-    loose: [Loose; 2],
+    /// The letters that a terminal would show.
+    shown: Loose,
+    /// All letters; none as long as they are the same.
+    plain: Option<Loose>,
     shape: Option<Shape>,
     block: Block,
     /// Bytes pushed so far.
@@ -216,7 +220,8 @@ impl Stream {
             raw: ROOT,
             digits,
             escapes,
-            loose: [Loose::shown(), Loose::plain()],
+            shown: Loose::shown(),
+            plain: None,
             shape: needles.numbers.map(Shape::new),
             block: Block::new(),
             end: 0,
@@ -256,7 +261,7 @@ impl Stream {
     /// not be far back, or time would not be linear.
     fn drowsy(&self, search: &Search, base: u64) -> Option<usize> {
         let mut needed = self.needed(&search.exact);
-        for view in &self.loose {
+        for view in self.loose() {
             needed = needed.min(view.needed(&search.loose)?);
         }
         let near = self.end - needed <= BLOCK_BYTES as u64;
@@ -266,13 +271,18 @@ impl Stream {
         usize::try_from(needed.checked_sub(base)?).ok()
     }
 
+    fn loose(&self) -> impl Iterator<Item = &Loose> {
+        iter::once(&self.shown).chain(&self.plain)
+    }
+
     /// Starts all views afresh with the byte at offset `at`.
     fn wake(&mut self, at: u64, before: u8) {
         self.end = at;
         self.raw = ROOT;
         self.digits.iter_mut().for_each(Digits::wake);
         self.escapes.iter_mut().for_each(Escapes::wake);
-        self.loose.iter_mut().for_each(|view| view.wake(at, before));
+        self.shown.wake(at, before);
+        self.plain = None;
     }
 
     /// All views take the next bytes.
@@ -282,8 +292,12 @@ impl Stream {
         for &byte in bytes {
             let at = self.end;
             self.end += 1;
-            for view in &mut self.loose {
-                view.step(&search.loose, byte, found);
+            if self.plain.is_none() && may_control(byte) {
+                self.plain = Some(self.shown.plain());
+            }
+            self.shown.step(&search.loose, byte, found);
+            if let Some(plain) = &mut self.plain {
+                plain.step(&search.loose, byte, found);
             }
             let before = self.raw;
             self.raw = automaton.next(before, byte);
@@ -309,7 +323,7 @@ impl Stream {
     }
 
     fn settle(&mut self, search: &Search) -> u64 {
-        let loose = self.loose.iter().map(|view| view.live(&search.loose));
+        let loose = self.loose().map(|view| view.live(&search.loose));
         let loose = loose.fold(self.end, u64::min);
         let shape = self.shape.as_ref().map_or(self.end, Shape::live);
         let exact = self.live(&search.exact);

@@ -44,6 +44,15 @@ impl Grams {
         }
     }
 
+    pub(crate) fn has(&self, gram: [u8; GRAM]) -> bool {
+        let bits = match self {
+            Self::Small(bits) => get(bits, gram),
+            Self::Medium(bits) => get(bits, gram),
+            Self::Large(bits) => get(bits, gram),
+        };
+        bits & 1 != 0
+    }
+
     /// The first known gram of those at the places that are one less than a multiple of `step`.
     pub(crate) fn find(&self, letters: &[u8], step: usize) -> Option<usize> {
         match self {

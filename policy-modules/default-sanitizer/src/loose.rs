@@ -44,21 +44,21 @@ pub(crate) struct Loose {
 impl Loose {
     /// The letters that a terminal would show.
     pub(crate) fn shown() -> Self {
-        Self::new(Some(Terminal::new(0)))
-    }
-
-    /// All letters.
-    pub(crate) fn plain() -> Self {
-        Self::new(None)
-    }
-
-    fn new(terminal: Option<Terminal<(State, u32)>>) -> Self {
         Self {
             state: ROOT,
-            terminal,
+            terminal: Some(Terminal::new(0)),
             places: VecDeque::new(),
             gap: 0,
             end: 0,
+        }
+    }
+
+    /// The same place in all letters, where nothing has been left out so far.
+    pub(crate) fn plain(&self) -> Self {
+        Self {
+            terminal: None,
+            places: self.places.clone(),
+            ..*self
         }
     }
 

@@ -71,11 +71,6 @@ impl Needles {
         for (subject, secret) in (0..).zip(secrets) {
             needles.fragments(subject, secret.value);
         }
-        let mut known = BTreeSet::new();
-        let all = needles.loose.iter();
-        let is_new: Vec<bool> = all.map(|needle| known.insert(&needle.bytes[..])).collect();
-        let mut is_new = is_new.into_iter();
-        needles.loose.retain(|_| is_new.next().unwrap_or(true));
         needles
     }
 
@@ -182,10 +177,16 @@ impl Needles {
     }
 }
 
-/// Any eight in a row that look random, and any twelve.
+/// Any eight in a row that look random, and any twelve, if those are not just the former.
 fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let short = text.windows(LOOSE_MIN_BYTES);
-    let long = text.windows(PIECE_BYTES);
+    let long = text.windows(PIECE_BYTES).filter(|piece| {
+        let (front, back) = (
+            &piece[..LOOSE_MIN_BYTES],
+            &piece[PIECE_BYTES - LOOSE_MIN_BYTES..],
+        );
+        !looks_random(front) || !looks_random(back)
+    });
     short.filter(|piece| looks_random(piece)).chain(long)
 }
 
@@ -206,11 +207,11 @@ type Write = fn(u8, &mut Vec<u8>);
 const BYTEWISE: [(u32, Write); 5] = [
     // `0x73`
     (form::HEX, |byte, to| {
-        to.extend(format!("0x{byte:02x}").bytes());
+        to.extend([b'0', b'x', digit(byte >> 4), digit(byte & 15)]);
     }),
     // `%2573`
     (form::PERCENT, |byte, to| {
-        to.extend(format!("25{byte:02x}").bytes());
+        to.extend([b'2', b'5', digit(byte >> 4), digit(byte & 15)]);
     }),
     // `115 101`
     (form::DECIMAL, |byte, to| {
@@ -218,10 +219,10 @@ const BYTEWISE: [(u32, Write); 5] = [
     }),
     // `163 145`
     (form::OCTAL, |byte, to| {
-        to.extend(format!("{byte:03o}").bytes())
+        to.extend([6, 3, 0].map(|bit| digit(byte >> bit & 7)))
     }),
     (form::BINARY, |byte, to| {
-        to.extend(format!("{byte:08b}").bytes());
+        to.extend([7, 6, 5, 4, 3, 2, 1, 0].map(|bit| digit(byte >> bit & 1)));
     }),
 ];
 
@@ -238,6 +239,11 @@ fn rot13(byte: u8) -> u8 {
         b'A'..=b'Z' => turn(b'A'),
         _ => byte,
     }
+}
+
+/// A digit of hex, in small letters.
+fn digit(value: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(value)]
 }
 
 pub(crate) fn hex(value: &[u8], ten: char) -> Zeroizing<Vec<u8>> {
@@ -277,9 +283,10 @@ fn base32(value: &[u8], phase: usize) -> Zeroizing<Vec<u8>> {
 fn digits(value: &[u8], width: usize, before: usize) -> impl Iterator<Item = usize> {
     let skipped = (width - before % width) % width;
     let count = (8 * value.len()).saturating_sub(skipped) / width;
-    let bit = |at: usize| usize::from(value[at / 8] >> (7 - at % 8) & 1);
     (0..count).map(move |index| {
         let first = skipped + index * width;
-        (first..first + width).fold(0, |digit, at| digit << 1 | bit(at))
+        let behind = value.get(first / 8 + 1).copied().unwrap_or(0);
+        let bytes = u16::from_be_bytes([value[first / 8], behind]);
+        usize::from(bytes << (first % 8) >> (16 - width))
     })
 }

@@ -251,10 +251,15 @@ impl Scout {
     }
 
     fn is_beginning(&self, letters: &[u8]) -> bool {
-        let mut window = [0; WINDOW_MAX];
         let Some(text) = letters.get(..self.window) else {
             return false;
         };
+        // Its other grams are looked up first, since that is fast.
+        let ends = [text.first_chunk(), text.last_chunk()];
+        if !ends.into_iter().flatten().all(|gram| self.grams.has(*gram)) {
+            return false;
+        }
+        let mut window = [0; WINDOW_MAX];
         window[..text.len()].copy_from_slice(text);
         self.windows.has(self.window_number(&window))
     }

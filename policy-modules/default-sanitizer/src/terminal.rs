@@ -160,6 +160,12 @@ impl<T: Copy> Terminal<T> {
     }
 }
 
+/// Whether a terminal may act on a byte.
+#[inline]
+pub(crate) fn may_control(byte: u8) -> bool {
+    matches!(byte, ESCAPE | BACKSPACE | CONTROL_SEQUENCE)
+}
+
 fn introduces(byte: u8, before: u8) -> bool {
     byte == CONTROL_SEQUENCE && (before < 0x80 || before == 0xC2)
 }

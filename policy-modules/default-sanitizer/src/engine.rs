@@ -54,6 +54,10 @@ const NEEDLES_MAX_BYTES: usize = 12 << 20;
 /// Bytes that all views look at before the scout may go on.
 const AWAKE_MIN_BYTES: usize = 32;
 
+/// A match that is not complete after so many bytes is hidden as far as it has come, so that less than twice as many are ever held
+/// back behind the end of a chunk. Looked at where the stream has a multiple of them, so that cutting changes nothing.
+pub const HOLD_BYTES: u64 = 64 * 1024;
+
 /// A stream of the command. The two have offsets of their own, each from 0.
 #[derive(Clone, Copy)]
 pub enum Channel {
@@ -201,6 +205,8 @@ struct Stream {
     block: Block,
     /// Bytes pushed so far.
     end: u64,
+    /// What is in front of this is hidden or shown, whatever goes on there.
+    floor: u64,
     settled: u64,
 }
 
@@ -225,11 +231,13 @@ impl Stream {
             shape: needles.numbers.map(Shape::new),
             block: Block::new(),
             end: 0,
+            floor: 0,
             settled: 0,
         }
     }
 
     fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
+        found.floor = self.floor;
         if let Some(shape) = &mut self.shape {
             shape.push(chunk, found);
         }
@@ -310,10 +318,24 @@ impl Stream {
             for view in &mut self.escapes {
                 view.step(automaton, at, byte, [before, self.raw], found);
             }
+            if self.end.is_multiple_of(HOLD_BYTES) {
+                self.hide_unfinished(search, found);
+            }
         }
     }
 
+    fn hide_unfinished(&mut self, search: &Search, found: &mut Found) {
+        let floor = self.end - HOLD_BYTES;
+        let live = self.live(search).max(self.floor);
+        if live < floor {
+            found.unfinished(live, floor);
+        }
+        self.floor = floor;
+        found.floor = floor;
+    }
+
     fn finish(&mut self, automaton: &Automaton, found: &mut Found) {
+        found.floor = self.floor;
         for view in &mut self.escapes {
             view.finish(automaton, self.end, found);
         }
@@ -323,18 +345,19 @@ impl Stream {
     }
 
     fn settle(&mut self, search: &Search) -> u64 {
-        let loose = self.loose().map(|view| view.live(&search.loose));
-        let loose = loose.fold(self.end, u64::min);
         let shape = self.shape.as_ref().map_or(self.end, Shape::live);
-        let exact = self.live(&search.exact);
-        self.settled = self.settled.max(exact.min(loose).min(shape));
+        let live = self.live(search).max(self.floor).min(shape);
+        self.settled = self.settled.max(live);
         self.settled
     }
 
     /// Offset in front of which no later match of any view starts.
-    fn live(&self, automaton: &Automaton) -> u64 {
-        let digits = self.digits.iter().filter_map(|view| view.live(automaton));
-        digits.fold(self.live_text(automaton), u64::min)
+    fn live(&self, search: &Search) -> u64 {
+        let loose = self.loose().map(|view| view.live(&search.loose));
+        let digits = (self.digits.iter()).filter_map(|view| view.live(&search.exact));
+        loose
+            .chain(digits)
+            .fold(self.live_text(&search.exact), u64::min)
     }
 
     /// Offset in front of which no byte is needed to find later matches.
@@ -357,6 +380,10 @@ impl Stream {
 /// What was found since the last verdict.
 pub(crate) struct Found {
     ranges: Vec<Range>,
+    /// Where ranges start at the earliest.
+    floor: u64,
+    /// Subject of the longest needle.
+    longest: u32,
     /// For each subject and form, one more than the index of its last range in `ranges`; 0 for none.
     last: Vec<usize>,
     /// Subject and form of each needle.
@@ -367,6 +394,7 @@ pub(crate) struct Found {
 impl Found {
     fn new(needles: &Needles) -> Self {
         let all = needles.exact.iter().chain(&needles.loose);
+        let longest = all.clone().max_by_key(|needle| needle.bytes.len());
         let subjects = all.map(|needle| needle.subject);
         let subjects = subjects.chain(needles.numbers.map(|numbers| numbers.subject));
         let subjects = subjects.max().map_or(0, |last| last as usize + 1);
@@ -376,6 +404,8 @@ impl Found {
         };
         Self {
             ranges: Vec::new(),
+            floor: 0,
+            longest: longest.map_or(0, |needle| needle.subject),
             last: vec![0; subjects * FORMS.len()],
             exact: labels(&needles.exact),
             loose: labels(&needles.loose),
@@ -427,8 +457,22 @@ impl Found {
         });
     }
 
+    /// A match that may never be complete: of the longest needle, as far as anybody can tell.
+    fn unfinished(&mut self, start: u64, end: u64) {
+        self.add(Range {
+            start,
+            end,
+            subject: self.longest,
+            form: form::FRAGMENT,
+        });
+    }
+
     /// Unites with the last range of its kind at once, so that a text full of overlapping matches costs no memory.
-    fn add(&mut self, range: Range) {
+    fn add(&mut self, mut range: Range) {
+        range.start = range.start.max(self.floor);
+        if range.start >= range.end {
+            return;
+        }
         let last = &mut self.last[range.subject as usize * FORMS.len() + range.form as usize];
         if let Some(before) = last.checked_sub(1).map(|index| &mut self.ranges[index])
             && range.start < before.end

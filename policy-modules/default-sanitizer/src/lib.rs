@@ -20,7 +20,7 @@ mod scout;
 mod shape;
 mod terminal;
 
-pub use engine::{Channel, FORMS, Range, Sanitizer, Secret, StartError, Verdict};
+pub use engine::{Channel, FORMS, HOLD_BYTES, Range, Sanitizer, Secret, StartError, Verdict};
 pub use loose::letters;
 pub use needles::{ENCODED_MIN_BYTES, LOOSE_MIN_BYTES, Needle, Needles};
 pub use shape::Numbers;

@@ -5,7 +5,9 @@
 mod checks;
 mod properties;
 
-use default_sanitizer::{Channel, FORMS, Range, Sanitizer, Secret, StartError};
+use std::collections::BTreeSet;
+
+use default_sanitizer::{Channel, FORMS, HOLD_BYTES, Range, Sanitizer, Secret, StartError};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -170,19 +172,52 @@ fn a_secret_of_a_mebibyte() {
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
     let text = [b"x", &secret[..], b"y"].concat();
-    let raw = Range {
-        start: 1,
-        end: (1 << 20) + 1,
-        subject: 0,
-        form: 0,
+    let mut sanitizer = start(std::slice::from_ref(&secret));
+    let mut hidden = BTreeSet::new();
+    let mut pushed = 0;
+    for chunk in text.chunks(10_000) {
+        let verdict = sanitizer.push(Channel::Stdout, chunk);
+        pushed += chunk.len() as u64;
+        assert!(pushed - verdict.settled < 2 * HOLD_BYTES);
+        hidden.extend(verdict.hide.iter().flat_map(|range| range.start..range.end));
+    }
+    assert!(hidden.into_iter().eq(1..secret.len() as u64 + 1));
+}
+
+#[test]
+fn what_is_held_back_is_bounded_whatever_goes_on() {
+    let start = || {
+        Sanitizer::start(&[Secret {
+            name: "name",
+            value: b"correct horse battery staple",
+        }])
+        .unwrap()
     };
-    assert_eq!(
-        run(
-            std::slice::from_ref(&secret),
-            &text.chunks(65_536).collect::<Vec<_>>()
-        ),
-        [raw]
-    );
+    for between in ["\x1B[m", "\x1B[0;1;31m", "\x1B(B"] {
+        let text = format!("corr{}ect horse", between.repeat(100_000));
+        let mut sanitizer = start();
+        let mut pushed = 0;
+        for chunk in text.as_bytes().chunks(1000) {
+            pushed += chunk.len() as u64;
+            let settled = sanitizer.push(Channel::Stdout, chunk).settled;
+            assert!(pushed - settled < 2 * HOLD_BYTES, "{between:?}");
+        }
+        let ranges = harness::find(start, text.as_bytes(), &[999, 65_535]);
+        // As far as it had come, and then as the piece that it is.
+        let forms: Vec<_> = ranges
+            .iter()
+            .map(|range| FORMS[range.form as usize])
+            .collect();
+        assert_eq!(
+            forms.concat(),
+            "fragment".repeat(forms.len()),
+            "{between:?}"
+        );
+        assert_eq!(
+            (ranges[0].start, ranges[forms.len() - 1].end),
+            (0, text.len() as u64)
+        );
+    }
 }
 
 #[test]

@@ -263,7 +263,11 @@ impl<F: Finder> Stage<F> {
             .finder
             .push(channel, chunk)
             .and_then(|verdict| self.known(verdict));
-        let taken = verdict.and_then(|verdict| self.stream(channel).take(chunk, verdict));
+        let verdict = verdict.map_err(|error| error.by(self.name.as_ref()))?;
+        if self.stream(channel).show_at_once(chunk, &verdict, shown) {
+            return Ok(());
+        }
+        let taken = self.stream(channel).take(chunk, verdict);
         taken.map_err(|error| error.by(self.name.as_ref()))?;
         self.release(channel, shown);
         Ok(())

@@ -187,11 +187,24 @@ impl<F: Finder> Sanitizer<F> {
     /// Takes the next bytes of a channel and gives what of it can be shown by now.
     pub fn push(&mut self, channel: Channel, chunk: &[u8]) -> Result<Sanitized, Withheld> {
         let mut shown = Sanitized::default();
-        self.first.push(channel, chunk, &mut shown)?;
-        for stage in &mut self.later {
-            shown = stage.pass(channel, &shown)?;
-        }
+        self.push_into(channel, chunk, &mut shown)?;
         Ok(shown)
+    }
+
+    /// As [`push`](Self::push), in the memory of what was shown before.
+    pub fn push_into(
+        &mut self,
+        channel: Channel,
+        chunk: &[u8],
+        shown: &mut Sanitized,
+    ) -> Result<(), Withheld> {
+        shown.bytes.clear();
+        shown.markers.clear();
+        self.first.push(channel, chunk, shown)?;
+        for stage in &mut self.later {
+            *shown = stage.pass(channel, shown)?;
+        }
+        Ok(())
     }
 
     /// Ends a channel and gives the rest of it.

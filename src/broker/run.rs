@@ -125,7 +125,7 @@ impl Broker {
                 for custom in &job.sanitizers {
                     sanitizer = sanitizer.then(&*custom.identity().name, custom.start()?);
                 }
-                Show::Sanitized(Box::new(sanitizer), show)
+                Show::Sanitized(Box::new((sanitizer, Sanitized::default())), show)
             }
         };
         let plan = plan::build(grant, job.start, &injections);
@@ -213,7 +213,7 @@ struct Relay<'a> {
 
 enum Show<'a> {
     Sanitized(
-        Box<Sanitizer<SanitizerRun>>,
+        Box<(Sanitizer<SanitizerRun>, Sanitized)>,
         &'a mut dyn FnMut(Channel, &Sanitized) -> ControlFlow<Stop>,
     ),
     Raw(&'a mut dyn FnMut(Channel, &[u8]) -> ControlFlow<Stop>),
@@ -227,13 +227,15 @@ impl Relay<'_> {
         };
         match &mut self.show {
             Show::Raw(show) => show(channel, chunk),
-            Show::Sanitized(sanitizer, show) => match sanitizer.push(channel, chunk) {
-                Ok(output) => show(channel, &output),
-                Err(withheld) => {
-                    self.failure = Some(withheld);
-                    ControlFlow::Break(Stop)
+            Show::Sanitized(search, show) => {
+                match search.0.push_into(channel, chunk, &mut search.1) {
+                    Ok(()) => show(channel, &search.1),
+                    Err(withheld) => {
+                        self.failure = Some(withheld);
+                        ControlFlow::Break(Stop)
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -242,9 +244,10 @@ impl Relay<'_> {
         if let Some(withheld) = self.failure {
             return Err(withheld.into());
         }
-        let Show::Sanitized(mut sanitizer, show) = self.show else {
+        let Show::Sanitized(search, show) = self.show else {
             return Ok(Vec::new());
         };
+        let (mut sanitizer, _) = *search;
         for channel in [Channel::Stdout, Channel::Stderr] {
             let rest = sanitizer.finish(channel)?;
             // The command is over: nobody is left to be stopped.

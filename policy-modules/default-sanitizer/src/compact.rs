@@ -47,18 +47,19 @@ impl Block {
         last[..rest.len()].copy_from_slice(rest);
         let words = words.iter().chain((!rest.is_empty()).then_some(&last));
         // In a register: the letters could be anywhere, as far as the compiler knows.
-        let mut count = 0;
-        self.words = 0;
+        let (mut count, mut read) = (0, 0);
         let places = self.before.iter_mut().zip(&mut self.marks);
         for (word, (before, marks)) in words.zip(places) {
             *before = count as u16;
-            *marks = 0;
+            let mut all = 0;
             for (at, sixteen) in word.as_chunks().0.iter().enumerate() {
-                *marks |= u64::from(marks_of(sixteen)) << (16 * at);
+                all |= u64::from(marks_of(sixteen)) << (16 * at);
                 count = pack(sixteen, &mut self.letters, count);
             }
-            self.words += 1;
+            *marks = all;
+            read += 1;
         }
+        self.words = read;
         self.count = count;
     }
 
@@ -132,22 +133,27 @@ fn marks_of(sixteen: &[u8; 16]) -> u16 {
 #[inline]
 fn pack(sixteen: &[u8; 16], letters: &mut [u8; ROOM_BYTES], mut count: usize) -> usize {
     use std::arch::wasm32::{
-        u8x16_bitmask, u8x16_lt, u8x16_splat, u8x16_sub, u8x16_swizzle, u64x2, u64x2_extract_lane,
-        v128_or,
+        i8x16_add, i8x16_lt, i8x16_splat, u8x16_bitmask, u8x16_splat, u8x16_swizzle, u64x2,
+        u64x2_extract_lane, v128_or,
     };
 
     let text = vector(sixteen);
     // For a digit that changes nothing.
     let small = v128_or(text, u8x16_splat(0x20));
-    let is_letter = u8x16_lt(u8x16_sub(small, u8x16_splat(b'a')), u8x16_splat(26));
-    let is_digit = u8x16_lt(u8x16_sub(text, u8x16_splat(b'0')), u8x16_splat(10));
+    // Moved to where the least number is, since only signed ones are compared in one instruction.
+    let among = |bytes, first: u8, count: i8| {
+        let moved = i8x16_add(bytes, u8x16_splat(0x80_u8.wrapping_sub(first)));
+        i8x16_lt(moved, i8x16_splat(i8::MIN + count))
+    };
+    let is_letter = among(small, b'a', 26);
+    let is_digit = among(text, b'0', 10);
     let kept = u8x16_bitmask(v128_or(is_letter, is_digit));
     for (half, first) in [(kept & 0xFF, 0), (kept >> 8, 0x0808_0808_0808_0808)] {
         let places = u64::from_le_bytes(PLACES[usize::from(half)]) + first;
         let packed = u64x2_extract_lane::<0>(u8x16_swizzle(small, u64x2(places, 0)));
-        if let Some(room) = letters.get_mut(count..count + 8) {
-            room.copy_from_slice(&packed.to_le_bytes());
-        }
+        // There are never more letters than bytes, which the compiler does not know.
+        let at = count.min(BLOCK_BYTES);
+        letters[at..at + 8].copy_from_slice(&packed.to_le_bytes());
         count += half.count_ones() as usize;
     }
     count
@@ -157,7 +163,7 @@ fn pack(sixteen: &[u8; 16], letters: &mut [u8; ROOM_BYTES], mut count: usize) ->
 #[inline]
 fn marks_of(sixteen: &[u8; 16]) -> u16 {
     use std::arch::wasm32::{
-        u8x16_bitmask, u8x16_ne, u8x16_shr, u8x16_splat, u8x16_swizzle, u64x2, v128_and,
+        u8x16_bitmask, u8x16_eq, u8x16_shr, u8x16_splat, u8x16_swizzle, u64x2, v128_and,
     };
 
     // A byte is marked whose two halves have a bit in common.
@@ -165,7 +171,7 @@ fn marks_of(sixteen: &[u8; 16]) -> u16 {
     let [lower, upper] = HALVES.map(|[low, high]| u64x2(low, high));
     let lower = u8x16_swizzle(lower, v128_and(text, u8x16_splat(0x0F)));
     let upper = u8x16_swizzle(upper, u8x16_shr(text, 4));
-    u8x16_bitmask(u8x16_ne(v128_and(lower, upper), u8x16_splat(0)))
+    !u8x16_bitmask(u8x16_eq(v128_and(lower, upper), u8x16_splat(0)))
 }
 
 #[cfg(target_feature = "simd128")]

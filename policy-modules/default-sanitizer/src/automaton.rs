@@ -86,6 +86,7 @@ impl Automaton {
     }
 
     /// Makes the nodes, one depth after the other.
+    #[inline(never)]
     fn grow(&mut self, needles: &[Needle]) {
         let mut branches: Vec<Branch> = (0..).zip(needles).map(Branch::new).collect();
         branches.sort_by(|one, other| {
@@ -280,14 +281,12 @@ impl Automaton {
     }
 
     /// Sets the failure links; shorter texts have theirs already.
+    #[inline(never)]
     fn link(&mut self) {
-        for state in ROOT..self.bytes.len() as State {
+        for state in 1..self.bytes.len() as State {
             let fail = self.node(state).fail;
             for child in self.children(state) {
-                let fail = match state {
-                    ROOT => ROOT,
-                    _ => self.next(fail, self.bytes[child as usize]),
-                };
+                let fail = self.next(fail, self.bytes[child as usize]);
                 let known = self.node(fail).hit;
                 let node = &mut self.nodes[child as usize];
                 node.fail = fail;

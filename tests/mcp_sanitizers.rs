@@ -5,56 +5,15 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
-use build_modules::{EXAMPLES, HOSTILE, Module, build, sha256, toolchain_is_ready};
-use serde_json::{Value, json};
+use build_modules::{EXAMPLES, HOSTILE};
+use serde_json::json;
 use support::Sandbox;
 use support::agent::{Agent, Reply};
+use support::modules::{IMPORTING, built, entry, last_records, place, vault};
 
-const SECRET: &str = "s3cr3t-value";
-const REMEDY: &str = "\nA person can put back the file that sanitizers of the policy file names, put there the sha256 of a file that is to be \
+const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";
-
-/// A component that imports a function `clock` and has nothing else.
-const IMPORTING: &[u8] = b"\0asm\x0d\0\x01\0\
-    \x07\x05\x01\x40\0\x01\0\
-    \x0a\x0a\x01\0\x05clock\x01\0";
-
-/// The module built from its sources; none where there is no toolchain for it.
-fn built(module: &Module) -> Option<Vec<u8>> {
-    // The tests are threads of one program, and share what is compiled.
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !toolchain_is_ready() {
-        support::missing("there is no toolchain for WebAssembly");
-        return None;
-    }
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    // Beside the folder of this build's profile, as the program build-modules has it.
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("modules");
-    Some(build(&root, &target, module).expect("the module is built"))
-}
-
-/// A vault that allows everything, with a secret.
-fn vault() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.set("KEY", SECRET);
-    fs::create_dir(sandbox.vault().join("modules")).expect("a directory");
-    sandbox
-}
-
-fn place(sandbox: &Sandbox, name: &str) -> PathBuf {
-    sandbox.vault().join("modules").join(name)
-}
-
-/// Puts a module beside the policy file. Gives its entry there.
-fn entry(sandbox: &Sandbox, name: &str, module: &[u8], config: &str) -> String {
-    fs::write(place(sandbox, name), module).expect("written");
-    let sha256 = sha256(module);
-    format!("  - {{ path: modules/{name}, sha256: {sha256}, config: {config} }}\n")
-}
 
 fn use_sanitizers(sandbox: &Sandbox, entries: &str) {
     sandbox.policy(&format!(
@@ -66,17 +25,6 @@ fn use_sanitizers(sandbox: &Sandbox, entries: &str) {
 async fn echo(agent: &Agent, text: &str) -> Reply {
     let run = json!({ "keys": ["KEY"], "command": "echo", "args": [text] });
     agent.call("secret_run", run).await
-}
-
-/// The last records of agents.
-fn last_records(sandbox: &Sandbox, count: usize) -> Vec<Value> {
-    let all = sandbox.secretctl(["audit", "export"]).answer().json();
-    let all = all.as_array().expect("a list").iter();
-    let all: Vec<_> = all
-        .filter(|record| record["source"] == "mcp")
-        .cloned()
-        .collect();
-    all[all.len() - count..].to_vec()
 }
 
 #[tokio::test]

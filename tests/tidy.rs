@@ -311,6 +311,8 @@ fn every_dependency_has_its_reason() {
         "policy-modules/default-sanitizer/fuzz/Cargo.toml",
         "policy-modules/build/Cargo.toml",
         "policy-modules/hostile/Cargo.toml",
+        "policy-modules/hostile/policy/Cargo.toml",
+        "policy-modules/examples/office-hours/Cargo.toml",
         "policy-modules/examples/scan/Cargo.toml",
         "policy-modules/examples/hide-personal-data/Cargo.toml",
         "policy-modules/examples/hide-tokens/Cargo.toml",

@@ -16,7 +16,9 @@ use super::short::AGENT_MIN_BYTES;
 use super::words::{COMMAND_MAX_BYTES, WORDS_MAX, Words};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
-use crate::policy::{self, Decision, Grant, Key, Moment, Network, Policy, Purpose, Request};
+use crate::policy::{
+    self, Decision, Denial, Grant, Key, Moment, Network, PinnedModule, Policy, Purpose, Request,
+};
 use crate::time;
 use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Identity};
@@ -73,7 +75,7 @@ impl AgentDoor {
         let mut detail = Detail {
             rule: Some(grant.rule.clone()),
             directory: place.directory.clone(),
-            modules: self.modules(&sanitizers)?,
+            modules: self.modules(&policy, &sanitizers)?,
             ..detail(agent, request)
         };
         // Only to keep them out of the log, and to find out what cannot be hidden: nothing of them goes anywhere from here.
@@ -172,11 +174,26 @@ impl AgentDoor {
             .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
     }
 
+    /// The built-in module's decision, and then that of each module of the policy file, as long as there is something left to
+    /// decide on. Each gets to see only the keys that those before it granted.
     fn judge(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
-        let module = self.broker.host()?.policy();
-        module
-            .decide(policy.guest_document(), request)
-            .map_err(RunError::PolicyModule)
+        let host = self.broker.host()?;
+        let built_in = host.policy().decide(policy.guest_document(), request);
+        let mut decision = built_in.map_err(RunError::PolicyModule)?;
+        for pinned in policy.modules() {
+            let Some(grant) = decision.grant() else {
+                break;
+            };
+            let granted: HashSet<&SecretName> = grant.keys.iter().collect();
+            let mut left = request.clone();
+            left.keys.retain(|key| granted.contains(&key.name));
+            let module = host.custom().policy(&self.broker.dir, pinned)?;
+            decision = decision.and(module.decide(&left)?);
+            if let Some(denial) = withheld(pinned, &left, &decision) {
+                decision = Decision::Deny(denial);
+            }
+        }
+        Ok(decision)
     }
 
     /// The policy file's own sanitizers, ready to be started.
@@ -187,15 +204,26 @@ impl AgentDoor {
     }
 
     /// The modules that decide and those that hide, for the record.
-    fn modules(&self, sanitizers: &[CustomSanitizer]) -> Result<Vec<Module>, RunError> {
+    fn modules(
+        &self,
+        policy: &Policy,
+        sanitizers: &[CustomSanitizer],
+    ) -> Result<Vec<Module>, RunError> {
         let host = self.broker.host()?;
         let logged = |identity: &Identity| Module {
             name: identity.name.clone(),
             sha256: identity.sha256.clone(),
         };
-        let built_in = [host.policy().identity(), host.sanitizer().identity()];
-        let custom = sanitizers.iter().map(CustomSanitizer::identity);
-        Ok(built_in.into_iter().chain(custom).map(logged).collect())
+        let policies = policy.modules().iter().map(|pinned| Module {
+            name: pinned.path().to_owned(),
+            sha256: pinned.sha256().to_owned(),
+        });
+        let sanitizers = sanitizers.iter().map(CustomSanitizer::identity);
+        let sanitizers = std::iter::once(host.sanitizer().identity()).chain(sanitizers);
+        Ok(std::iter::once(logged(host.policy().identity()))
+            .chain(policies)
+            .chain(sanitizers.map(logged))
+            .collect())
     }
 
     /// The keys of a run, as policy sees them.
@@ -233,6 +261,19 @@ impl AgentDoor {
     }
 }
 
+/// The denial of a command that a module let run without a key that was named: it would run without what it asked for.
+fn withheld(pinned: &PinnedModule, request: &Request, decision: &Decision) -> Option<Denial> {
+    let grant = decision.grant()?;
+    let mut named = request.keys.iter().filter(|key| key.named);
+    let key = named.find(|key| !grant.keys.contains(&key.name))?;
+    request.command.as_ref()?;
+    Some(Denial {
+        rule: pinned.path().to_owned(),
+        reason: format!("the module {} does not grant {}", pinned.path(), key.name),
+        remedy: String::new(),
+    })
+}
+
 /// Adds to a record why something was refused or failed.
 pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
     detail.reason = Some(error.to_string());
@@ -248,7 +289,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         }
         RunError::Policy(_)
         | RunError::PolicyModule(_)
-        | RunError::SanitizerModule(_)
+        | RunError::Module(_)
         | RunError::TooShort(_)
         | RunError::Program { .. }
         | RunError::Directory(_) => Outcome::Denied,

@@ -45,9 +45,9 @@ pub enum RunError {
     /// The policy module gave no usable answer, which is a denial.
     #[error("no command can be run, since the policy module gave no usable answer: {0}")]
     PolicyModule(ModuleError),
-    /// A sanitizer module of the policy file cannot be used, and without it nothing runs.
+    /// A module of the policy file cannot be used, and without it nothing runs.
     #[error("no command can be run: {0}")]
-    SanitizerModule(#[from] UnusableModule),
+    Module(#[from] UnusableModule),
     /// The policy said no.
     #[error("{}", .0.reason)]
     Denied(Denial),

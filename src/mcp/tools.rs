@@ -294,8 +294,8 @@ fn explain(error: &RunError) -> Refusal {
         RunError::Policy(_) => {
             "\nOnly a person can write the policy file; it must have mode 0600.".to_owned()
         }
-        RunError::SanitizerModule(_) => {
-            "\nA person can put back the file that sanitizers of the policy file names, put there the sha256 of a file that is to be \
+        RunError::Module(_) => {
+            "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
             trusted from now on, or take the entry out."
                 .to_owned()
         }

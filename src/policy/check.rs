@@ -15,8 +15,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The largest limit of processes: a fork bomb within it does not yet stop a machine.
 const PROCESSES_MAX: u32 = 4096;
-/// The most custom sanitizers: each one reads all output, and has memory of its own.
-const SANITIZERS_MAX: usize = 8;
+/// The most custom modules of a kind: each one is asked about every request, or reads all output.
+const MODULES_MAX: usize = 8;
 /// How similar a layer's name has to be to be suggested; 1 is the same.
 const NEAR: f64 = 0.6;
 
@@ -58,6 +58,7 @@ impl Document {
             env_pass,
             workdir: self.workdir,
             required_layers: self.runner.require.0,
+            modules: self.modules.0,
             sanitizers: self.sanitizers.0,
         })
     }
@@ -74,12 +75,13 @@ impl Problems {
     }
 
     fn in_document(&mut self, document: &Document) {
-        self.unsupported("modules", document.modules.as_ref());
-        let sanitizers = document.sanitizers.0.len() > SANITIZERS_MAX;
-        self.note(
-            "sanitizers",
-            sanitizers.then_some("has more than 8 entries"),
-        );
+        for (name, list) in [
+            ("modules", &document.modules),
+            ("sanitizers", &document.sanitizers),
+        ] {
+            let many = list.0.len() > MODULES_MAX;
+            self.note(name, many.then_some("has more than 8 entries"));
+        }
         for (i, rule) in document.allowed_commands.0.iter().enumerate() {
             self.in_command(&format!("allowed_commands[{i}]"), &rule.0);
         }
@@ -273,7 +275,6 @@ mod tests {
     fn all_problems_are_found_at_once() {
         let found = places(
             r#"
-            modules: [{ path: x }]
             paths: { read: ["~/.kube", "kube", "~/", "/"], write: ["/srv/x", "~/a/../b", "//", "~/./"] }
             allowed_commands:
               - "*"
@@ -289,7 +290,6 @@ mod tests {
             "#,
         );
         let expected = [
-            "modules",
             "allowed_commands[1]",
             "allowed_commands[2]",
             "allowed_commands[2].approval",
@@ -321,24 +321,27 @@ mod tests {
 
     #[test]
     fn an_unsupported_key_says_so() {
-        let found = problems("modules: [{ path: modules/office-hours.wasm }]");
-        assert_eq!(found, ["modules: is not supported by this version"]);
+        let found = problems("allowed_commands: [{ command: npm, approval: ask }]");
+        assert_eq!(
+            found,
+            ["allowed_commands[0].approval: is not supported by this version"]
+        );
     }
 
     #[test]
-    fn sanitizers_are_not_too_many() {
+    fn modules_are_not_too_many() {
         let entry = format!("{{ path: a, sha256: '{}' }}", "0".repeat(64));
-        let list = |count| {
-            problems(&format!(
-                "sanitizers: [{}]",
-                vec![&*entry; count].join(", ")
-            ))
-        };
-        assert_eq!(list(SANITIZERS_MAX), Vec::<String>::new());
-        assert_eq!(
-            list(SANITIZERS_MAX + 1),
-            ["sanitizers: has more than 8 entries"]
-        );
+        for name in ["modules", "sanitizers"] {
+            let list = |count| {
+                let entries = vec![&*entry; count].join(", ");
+                problems(&format!("{name}: [{entries}]"))
+            };
+            assert_eq!(list(MODULES_MAX), Vec::<String>::new());
+            assert_eq!(
+                list(MODULES_MAX + 1),
+                [format!("{name}: has more than 8 entries")]
+            );
+        }
     }
 
     #[test]

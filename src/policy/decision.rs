@@ -80,6 +80,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// What is granted, now or once a human says so.
+    pub fn grant(&self) -> Option<&Grant> {
+        match self {
+            Decision::Allow(grant) => Some(grant),
+            Decision::Ask(question) => Some(&question.grant),
+            Decision::Deny(_) => None,
+        }
+    }
+
     /// The strictest of two answers: what either denies is denied, what either asks is asked, and the limits of both hold.
     /// Of two denials the first one is kept.
     pub fn and(self, other: Decision) -> Decision {

@@ -54,8 +54,8 @@ pub(super) struct Document {
     limits: LimitsDocument,
     #[serde(default)]
     pub(super) runner: RunnerDocument,
-    #[serde(default, deserialize_with = "present")]
-    pub(super) modules: Option<Unsupported>,
+    #[serde(default)]
+    pub(super) modules: List<PinnedModule>,
     #[serde(default)]
     pub(super) sanitizers: List<PinnedModule>,
     #[serde(default)]

@@ -21,6 +21,7 @@ pub struct Policy {
     pub(super) limits: Limits,
     pub(super) workdir: Workdir,
     pub(super) required_layers: Vec<String>,
+    pub(super) modules: Vec<PinnedModule>,
     pub(super) sanitizers: Vec<PinnedModule>,
 }
 
@@ -91,6 +92,11 @@ impl Policy {
     /// Names of the layers of confinement without which nothing runs, each one of [`LAYERS`](super::LAYERS).
     pub fn required_layers(&self) -> &[String] {
         &self.required_layers
+    }
+
+    /// Modules that decide after the built-in one, in this order; each can only tighten.
+    pub fn modules(&self) -> &[PinnedModule] {
+        &self.modules
     }
 
     /// Modules that look for more to hide in the output of agents' commands, in this order.

@@ -11,8 +11,10 @@ use wasmtime::component::Component;
 use super::config::Author;
 use super::file::{ModuleFile, Stamp};
 use super::limits::Ticker;
-use super::{Identity, Loaded, ModuleError, SanitizerModule, SanitizerRun, sha256, short};
-use crate::policy::PinnedModule;
+use super::{
+    Identity, Loaded, ModuleError, PolicyModule, SanitizerModule, SanitizerRun, sha256, short,
+};
+use crate::policy::{Decision, PinnedModule, Request};
 
 /// A module of the policy file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +67,53 @@ pub enum ModuleFault {
     /// It is a component that wants something from the host.
     #[error("imports {0}, and a module may import nothing")]
     Import(String),
-    /// It is no component, or none of the sanitizer world.
-    #[error("is not a sanitizer module: {0}")]
-    NotSanitizer(ModuleError),
+    /// It is no component, or none of its world.
+    #[error("is not a {world} module: {error}")]
+    World {
+        /// The world that it should be of.
+        world: &'static str,
+        /// What is missing.
+        error: ModuleError,
+    },
     /// It did not start.
     #[error("cannot be started: {0}")]
     Start(ModuleError),
+    /// It was asked for a decision.
+    #[error("gave no usable answer: {0}")]
+    Answer(ModuleError),
+}
+
+/// A module that decides after the built-in one.
+pub struct CustomPolicy {
+    identity: Identity,
+    document: String,
+    module: Arc<PolicyModule>,
+}
+
+impl CustomPolicy {
+    /// Asks a fresh instance about `request`. What it says is known by its name.
+    ///
+    /// # Errors
+    /// When it refuses its configuration or gives no usable answer.
+    pub fn decide(&self, request: &Request) -> Result<Decision, UnusableModule> {
+        let name = &self.identity.name;
+        let named = |rule: String| match rule.is_empty() {
+            true => name.clone(),
+            false => format!("{name}: {rule}"),
+        };
+        let mut decision =
+            (self.module.decide(&self.document, request)).map_err(|error| UnusableModule {
+                path: name.clone(),
+                fault: ModuleFault::Answer(error),
+            })?;
+        let rule = match &mut decision {
+            Decision::Allow(grant) => &mut grant.rule,
+            Decision::Ask(question) => &mut question.grant.rule,
+            Decision::Deny(denial) => &mut denial.rule,
+        };
+        *rule = named(std::mem::take(rule));
+        Ok(decision)
+    }
 }
 
 /// A module that is ready to look for more to hide.
@@ -113,7 +156,15 @@ struct Known {
     /// Digests of files as they were when they were read.
     files: HashMap<PathBuf, (Stamp, String)>,
     /// By digest.
+    policies: HashMap<String, Arc<PolicyModule>>,
     sanitizers: HashMap<String, Arc<SanitizerModule>>,
+}
+
+/// A kind of module.
+struct Kind<M> {
+    world: &'static str,
+    known: fn(&mut Known) -> &mut HashMap<String, Arc<M>>,
+    make: fn(Loaded, Arc<Ticker>) -> Result<M, ModuleError>,
 }
 
 impl CustomModules {
@@ -125,8 +176,29 @@ impl CustomModules {
         }
     }
 
-    /// The sanitizer that `pinned`, of a policy file in `dir`, names. A file that has not changed since it was read is not read again;
-    /// one that has is refused even if its former code is still at hand.
+    /// The policy module that `pinned`, of a policy file in `dir`, names. A file that has not changed since it was read is not read
+    /// again; one that has is refused even if its former code is still at hand.
+    ///
+    /// # Errors
+    /// When the file is not what was pinned, or no policy module without imports.
+    pub fn policy(
+        &self,
+        dir: &Path,
+        pinned: &PinnedModule,
+    ) -> Result<CustomPolicy, UnusableModule> {
+        let kind = Kind {
+            world: "policy",
+            known: |known| &mut known.policies,
+            make: PolicyModule::new,
+        };
+        Ok(CustomPolicy {
+            identity: identity(pinned),
+            document: pinned.document(),
+            module: self.load(dir, pinned, &kind)?,
+        })
+    }
+
+    /// The sanitizer that `pinned` names, as [`policy`](Self::policy).
     ///
     /// # Errors
     /// When the file is not what was pinned, or no sanitizer module without imports.
@@ -135,30 +207,44 @@ impl CustomModules {
         dir: &Path,
         pinned: &PinnedModule,
     ) -> Result<CustomSanitizer, UnusableModule> {
-        let path = pinned.path().to_owned();
-        match self.load(dir, pinned) {
-            Ok(module) => Ok(CustomSanitizer {
-                identity: Identity {
-                    name: path,
-                    sha256: pinned.sha256().to_owned(),
-                },
-                document: pinned.document(),
-                module,
-            }),
-            Err(fault) => Err(UnusableModule { path, fault }),
-        }
+        let kind = Kind {
+            world: "sanitizer",
+            known: |known| &mut known.sanitizers,
+            make: SanitizerModule::new,
+        };
+        Ok(CustomSanitizer {
+            identity: identity(pinned),
+            document: pinned.document(),
+            module: self.load(dir, pinned, &kind)?,
+        })
     }
 
-    fn load(&self, dir: &Path, pinned: &PinnedModule) -> Result<Arc<SanitizerModule>, ModuleFault> {
+    fn load<M>(
+        &self,
+        dir: &Path,
+        pinned: &PinnedModule,
+        kind: &Kind<M>,
+    ) -> Result<Arc<M>, UnusableModule> {
+        self.read(dir, pinned, kind)
+            .map_err(|fault| UnusableModule {
+                path: pinned.path().to_owned(),
+                fault,
+            })
+    }
+
+    fn read<M>(
+        &self,
+        dir: &Path,
+        pinned: &PinnedModule,
+        kind: &Kind<M>,
+    ) -> Result<Arc<M>, ModuleFault> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let path = dir.join(pinned.path());
         let file = ModuleFile::open(dir, pinned.path().as_ref())?;
         let stamp = file.stamp();
-        if let Some((before, digest)) = known.files.get(&path)
-            && *before == stamp
-            && digest == pinned.sha256()
-            && let Some(module) = known.sanitizers.get(digest)
-        {
+        let is_same = (known.files.get(&path))
+            .is_some_and(|(before, digest)| *before == stamp && digest == pinned.sha256());
+        if is_same && let Some(module) = (kind.known)(&mut known).get(pinned.sha256()) {
             return Ok(module.clone());
         }
         let bytes = file.read()?;
@@ -166,30 +252,42 @@ impl CustomModules {
         if found != pinned.sha256() {
             return Err(ModuleFault::Digest);
         }
-        let module = match known.sanitizers.get(&found) {
+        let module = match (kind.known)(&mut known).get(&found) {
             Some(module) => module.clone(),
-            None => Arc::new(self.compile(pinned, &bytes)?),
+            None => Arc::new(self.compile(pinned, &bytes, kind)?),
         };
         known.files.insert(path, (stamp, found.clone()));
-        known.sanitizers.insert(found, module.clone());
+        (kind.known)(&mut known).insert(found, module.clone());
         Ok(module)
     }
 
-    fn compile(&self, pinned: &PinnedModule, bytes: &[u8]) -> Result<SanitizerModule, ModuleFault> {
-        let no_sanitizer = |error: wasmtime::Error| {
-            ModuleFault::NotSanitizer(ModuleError::answer(short(&format!("{error:#}"))))
+    fn compile<M>(
+        &self,
+        pinned: &PinnedModule,
+        bytes: &[u8],
+        kind: &Kind<M>,
+    ) -> Result<M, ModuleFault> {
+        let other_world = |error| ModuleFault::World {
+            world: kind.world,
+            error,
         };
-        let component = Component::from_binary(&self.engine, bytes).map_err(no_sanitizer)?;
-        let kind = component.component_type();
-        if let Some((name, _)) = kind.imports(&self.engine).next() {
+        let no_component =
+            |error: wasmtime::Error| other_world(ModuleError::answer(short(&format!("{error:#}"))));
+        let component = Component::from_binary(&self.engine, bytes).map_err(no_component)?;
+        let imported = component.component_type();
+        if let Some((name, _)) = imported.imports(&self.engine).next() {
             return Err(ModuleFault::Import(short(name)));
         }
-        let identity = Identity {
-            name: pinned.path().to_owned(),
-            sha256: pinned.sha256().to_owned(),
-        };
-        Loaded::link(&self.engine, Author::Anybody, identity, &component)
-            .and_then(|loaded| SanitizerModule::new(loaded, self.ticker.clone()))
-            .map_err(ModuleFault::NotSanitizer)
+        Loaded::link(&self.engine, Author::Anybody, identity(pinned), &component)
+            .and_then(|loaded| (kind.make)(loaded, self.ticker.clone()))
+            .map_err(other_world)
+    }
+}
+
+/// What a module of the policy file is called.
+fn identity(pinned: &PinnedModule) -> Identity {
+    Identity {
+        name: pinned.path().to_owned(),
+        sha256: pinned.sha256().to_owned(),
     }
 }

@@ -21,7 +21,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use self::compiled::{BuiltIn, DEFAULT_POLICY, DEFAULT_SANITIZER};
 use self::config::Author;
-pub use self::custom::{CustomModules, CustomSanitizer, ModuleFault, UnusableModule};
+pub use self::custom::{CustomModules, CustomPolicy, CustomSanitizer, ModuleFault, UnusableModule};
 use self::limits::{Guest, Ticker};
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};

@@ -48,8 +48,14 @@ pub const MODULES: [Module; 2] = [
 /// Sanitizers that a person can name in the policy file. Not part of `dist`: they run only where they are asked for.
 pub const EXAMPLES: [Module; 2] = [example("hide-personal-data"), example("hide-tokens")];
 
+/// A policy module that a person can name there.
+pub const POLICY_EXAMPLE: Module = example("office-hours");
+
 /// A sanitizer for tests of the host: it breaks the rule that its configuration names.
 pub const HOSTILE: Module = example("hostile-sanitizer");
+
+/// A policy module of that kind.
+pub const HOSTILE_POLICY: Module = example("hostile-policy");
 
 const fn example(name: &'static str) -> Module {
     Module {

@@ -1,5 +1,5 @@
 //! `build [NAME…]` builds modules into `dist` (all of them without a name); `check` finds out whether `dist` is what the
-//! sources make; `examples DIR` builds the example sanitizers and says what the policy file needs to know of them.
+//! sources make; `examples DIR` builds the example modules and says what the policy file needs to know of them.
 
 #![forbid(unsafe_code)]
 
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use build_modules::{
-    EXAMPLES, Error, MODULES, Module, TARGET, TOOLCHAIN, build, check_manifest, root, sha256,
-    toolchain_is_ready, write_manifest,
+    EXAMPLES, Error, MODULES, Module, POLICY_EXAMPLE, TARGET, TOOLCHAIN, build, check_manifest,
+    root, sha256, toolchain_is_ready, write_manifest,
 };
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn build_examples(root: &Path, dir: &Path) -> Result<(), Error> {
         move |error| Error::Io(path, error)
     };
     std::fs::create_dir_all(dir).map_err(error(dir))?;
-    for module in &EXAMPLES {
+    for module in EXAMPLES.iter().chain([&POLICY_EXAMPLE]) {
         let component = build(root, &target_dir(root), module)?;
         let path = dir.join(format!("{}.wasm", module.name));
         std::fs::write(&path, &component).map_err(error(&path))?;

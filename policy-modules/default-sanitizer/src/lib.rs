@@ -9,6 +9,7 @@
 
 mod automaton;
 mod compact;
+mod decode;
 mod digits;
 mod engine;
 mod escapes;

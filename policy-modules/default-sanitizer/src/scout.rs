@@ -9,8 +9,8 @@
 #![forbid(unsafe_code)]
 
 use crate::compact::{BLOCK_BYTES, Block};
+use crate::decode::{Decoded, ESCAPE_MAX_BYTES, backslash, percent, xml};
 use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
-use crate::escapes;
 use crate::grams::{GRAM, Grams, Windows};
 use crate::loose::{LETTERS, letters};
 use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
@@ -170,7 +170,7 @@ impl Scout {
 
     /// Whether an escape may stand there that is in a beginning.
     fn is_escape(&self, chunk: &[u8], place: usize) -> bool {
-        self.escapes && !escapes::dismiss(self, chunk, place, self.plus)
+        self.escapes && !dismiss(self, chunk, place, self.plus)
     }
 
     /// Where the text goes on behind what terminals act on at `place`, and the end of what was looked at, if nothing begins around it
@@ -269,18 +269,51 @@ impl Scout {
         u64::from_le_bytes(*letters) << unused
     }
 
-    /// Whether a decoded byte stands near the start of a secret.
-    pub(crate) fn has_byte(&self, byte: u8) -> bool {
-        self.bytes[usize::from(byte)]
-    }
-
     /// Whether these decoded bytes, some of them escaped, could stand near the start of a secret.
-    pub(crate) fn plausible(&self, decoded: &[u8]) -> bool {
+    fn plausible(&self, decoded: &[u8]) -> bool {
         decoded.windows(2).any(|pair| {
             let number = pair_number(pair);
             self.pairs[number / 64] >> (number % 64) & 1 != 0
         })
     }
+}
+
+/// Whether what stands at `index` of `chunk` can be skipped: it is no escape, or no secret can have it near its start as its first
+/// escape. With `plus`, a plus sign may be a space.
+#[inline]
+fn dismiss(scout: &Scout, chunk: &[u8], index: usize, plus: bool) -> bool {
+    let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
+    let lead = chunk[index];
+    let decoded = match lead {
+        b'\\' => backslash(text),
+        b'&' => xml(text),
+        b'%' => percent(text),
+        b'+' if plus => percent(text),
+        _ => return true,
+    };
+    let (len, bytes, count) = match decoded {
+        Decoded::Literal => return true,
+        Decoded::Incomplete => return false,
+        Decoded::Escape { len, bytes, count } => (len, bytes, count),
+    };
+    if !bytes[..count]
+        .iter()
+        .any(|&byte| scout.bytes[usize::from(byte)])
+    {
+        return true;
+    }
+    let before = index.checked_sub(1).map(|index| chunk[index]);
+    let behind = chunk.get(index + len).copied();
+    let (Some(before), Some(behind)) = (before, behind) else {
+        return false;
+    };
+    if behind == lead || plus && b"%+".contains(&behind) {
+        return false;
+    }
+    let mut around = [before; 6];
+    around[1..=count].copy_from_slice(&bytes[..count]);
+    around[count + 1] = behind;
+    !scout.plausible(&around[..count + 2])
 }
 
 /// Where the last letters of a text begin, so many of them. What is in front of a gap that is in no beginning does not count.

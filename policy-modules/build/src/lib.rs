@@ -33,10 +33,10 @@ pub struct Module {
 
 /// All of `dist`.
 pub const MODULES: [Module; 2] = [
-    // Runs once for each request: what counts is that it is small, and so loads fast.
+    // Runs once for each request, and reads all rules then.
     Module {
         name: "default-policy",
-        opt_level: "\"s\"",
+        opt_level: "3",
     },
     // Runs over all output.
     Module {

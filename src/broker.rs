@@ -42,7 +42,10 @@ pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
-pub use crate::audit::{Filter as AuditFilter, Outcome as AuditOutcome, Record as AuditRecord};
+pub use crate::audit::{
+    Filter as AuditFilter, Module as AuditModule, Outcome as AuditOutcome, Record as AuditRecord,
+    Redaction as AuditRedaction,
+};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 

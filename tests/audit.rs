@@ -187,10 +187,9 @@ async fn the_list_is_one_line_for_each_record() {
             .succeeded();
         assert_eq!(list.stderr, "");
         let lines = list.text().lines();
-        // Without the time, which stands first.
-        lines
-            .map(|line| line.split_once("  ").expect("a time").1.to_owned())
-            .collect::<Vec<_>>()
+        // Without number and time, which stand first.
+        let rest = |line: &str| line.splitn(3, "  ").nth(2).expect("more").to_owned();
+        lines.map(rest).collect::<Vec<_>>()
     };
     let all = list(&[]);
     assert_eq!(all.len(), 10);
@@ -205,6 +204,52 @@ async fn the_list_is_one_line_for_each_record() {
         .succeeded()
         .json();
     assert_eq!(json, json!([export(&sandbox)[6]]));
+}
+
+#[tokio::test]
+async fn a_denied_run_is_shown_with_what_would_allow_it() {
+    let sandbox = Sandbox::new();
+    sandbox.set("API_KEY", "s3cr3t-value");
+    sandbox.policy("version: 1\nallowed_commands: [echo]\n");
+    let agent = Agent::without_project(&sandbox).await;
+    let run = json!({ "keys": ["API_KEY"], "command": "touch x\u{1b}[2J", "cwd": "" });
+    agent.call("secret_run", run).await.refusal();
+    agent.stop().await;
+
+    let list = sandbox.secretctl(["audit", "list", "--denied"]).answer();
+    let number = list.text().split_once("  ").expect("a number").0.to_owned();
+    let show = |id: &str| sandbox.secretctl(["audit", "show", id]).answer();
+    let shown = show(&number).succeeded();
+    let lines: Vec<&str> = shown.text().lines().collect();
+    let record = export(&sandbox).last().expect("a record").clone();
+    let id = record["id"].as_str().expect("an id");
+    let expected = [
+        format!("record        {number}"),
+        format!("id            {id}"),
+        format!(
+            "time          {}",
+            record["timestamp"].as_str().expect("a time")
+        ),
+        "source        mcp".to_owned(),
+        "agent         claude-code".to_owned(),
+        "action        secret.run".to_owned(),
+        "result        denied".to_owned(),
+        "command       touch x\\u{1b}[2J".to_owned(),
+        "directory     ".to_owned(),
+        "keys          API_KEY".to_owned(),
+        "rule          default_action: deny".to_owned(),
+        "reason        command not allowed: touch".to_owned(),
+        "to allow it   add \"touch\" to allowed_commands".to_owned(),
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(show(id).text(), shown.text());
+    let json = sandbox.secretctl(["audit", "show", &number, "--json"]);
+    assert_eq!(json.answer().succeeded().json(), record);
+    show("9999").is(
+        4,
+        "",
+        "error: there is no record 9999\n  secretctl audit list prints the numbers of the newest records\n",
+    );
 }
 
 #[tokio::test]

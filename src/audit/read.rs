@@ -24,6 +24,8 @@ pub struct Filter {
     pub source: Option<Source>,
     /// Only the record with this ULID.
     pub id: Option<String>,
+    /// Only the record at this place in the chain.
+    pub sequence: Option<i64>,
 }
 
 /// A record of the log, opened.
@@ -143,7 +145,8 @@ impl Log {
             "SELECT {} FROM audit_log
              WHERE time_ns >= ?1 AND time_ns <= ?2 AND (?3 IS NULL OR result = ?3)
                AND (?4 IS NULL OR source = ?4) AND (?5 IS NULL OR id = ?5)
-             ORDER BY sequence DESC LIMIT ?6",
+               AND (?6 IS NULL OR sequence = ?6)
+             ORDER BY sequence DESC LIMIT ?7",
             chain::COLUMNS
         ))?;
         let mut rows = statement.query((
@@ -152,6 +155,7 @@ impl Log {
             filter.outcome.map(Outcome::as_str),
             filter.source.map(Source::as_str),
             &filter.id,
+            filter.sequence,
             filter.limit.map_or(i64::MAX, i64::from),
         ))?;
         let mut records = Vec::new();

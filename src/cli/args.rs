@@ -215,6 +215,15 @@ pub(super) enum AuditCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print all of a record: who asked for what, what decided, and what would change the decision
+    Show {
+        /// The number in front of the line that `audit list` prints, or the record's id
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check that no record was changed, removed, reordered, forged or cut off
     Verify {
         /// Print JSON

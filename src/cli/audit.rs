@@ -6,17 +6,18 @@ use super::args::{AuditCommand, AuditFormat};
 use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
-use crate::broker::{AuditFilter, AuditOutcome, AuditRecord};
+use crate::broker::{AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction};
 
 pub(super) fn run(access: &Access, command: &AuditCommand) -> Result<u8, Failure> {
-    match *command {
+    match command {
         AuditCommand::List {
             limit,
             denied,
             json,
-        } => list(access, limit, denied, json),
-        AuditCommand::Verify { json } => verify(access, json),
-        AuditCommand::Export { format } => export(access, format),
+        } => list(access, *limit, *denied, *json),
+        AuditCommand::Show { id, json } => show(access, id, *json),
+        AuditCommand::Verify { json } => verify(access, *json),
+        AuditCommand::Export { format } => export(access, *format),
     }
 }
 
@@ -36,7 +37,7 @@ fn list(access: &Access, limit: usize, denied: bool, as_json: bool) -> Result<u8
     output::result(records.iter().map(line).collect::<String>().as_bytes())
 }
 
-/// `time  source  action  result  keys  command  (why)`
+/// `number  time  source  action  result  keys  command  (why)`
 fn line(record: &AuditRecord) -> String {
     let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
     let detail = &record.detail;
@@ -45,6 +46,7 @@ fn line(record: &AuditRecord) -> String {
     let ended = detail.ended.as_ref().filter(|_| exit.is_none());
     let why = detail.reason.as_ref().or(ended);
     let parts = [
+        Some(record.sequence.to_string()),
         Some(record.timestamp()),
         Some(record.source.clone()),
         Some(record.action.clone()),
@@ -61,6 +63,81 @@ fn line(record: &AuditRecord) -> String {
         "{}\n",
         output::printable(&parts.join("  ")).replace('\n', " ")
     )
+}
+
+fn show(access: &Access, id: &str, as_json: bool) -> Result<u8, Failure> {
+    let sequence = id.parse().ok();
+    let filter = AuditFilter {
+        sequence,
+        id: sequence.is_none().then(|| id.to_owned()),
+        ..AuditFilter::default()
+    };
+    let records = access.door()?.audit_list(&filter)?;
+    let Some(record) = records.first() else {
+        return Err(
+            Failure::new(format!("there is no record {}", output::printable(id)))
+                .next("secretctl audit list prints the numbers of the newest records")
+                .with_code(codes::NOT_FOUND),
+        );
+    };
+    if as_json {
+        return output::json(&record.export());
+    }
+    output::result(details(record).as_bytes())
+}
+
+/// A line for each thing that is known of a record.
+fn details(record: &AuditRecord) -> String {
+    let detail = &record.detail;
+    let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
+    let module = |module: &AuditModule| format!("{} {}", module.name, module.sha256);
+    let hidden = |found: &AuditRedaction| format!("{} ({}) {}", found.key, found.form, found.count);
+    let modules: Vec<String> = detail.modules.iter().map(module).collect();
+    let redactions: Vec<String> = detail.redactions.iter().map(hidden).collect();
+    let exit_code = detail.exit_code.map(|code| code.to_string());
+    let duration = detail.duration_ms.map(|duration| format!("{duration} ms"));
+    let text = |text: &Option<String>| text.clone().into_iter().collect();
+    let one = |text: String| vec![text];
+    let all: [(&str, Vec<String>); 19] = [
+        ("record", one(record.sequence.to_string())),
+        ("id", one(record.id.clone())),
+        ("time", one(record.timestamp())),
+        ("source", one(record.source.clone())),
+        ("agent", text(&detail.agent)),
+        ("action", one(record.action.clone())),
+        ("result", one(record.result.clone())),
+        ("command", text(&record.command())),
+        ("directory", text(&detail.directory)),
+        ("environment", text(&detail.environment)),
+        ("keys", keys.into_iter().map(str::to_owned).collect()),
+        ("rule", text(&detail.rule)),
+        ("reason", text(&detail.reason)),
+        ("to allow it", text(&detail.remedy)),
+        ("ended", text(&detail.ended)),
+        ("exit code", text(&exit_code)),
+        ("duration", text(&duration)),
+        ("hidden", redactions),
+        ("modules", modules),
+    ];
+    let layers = [
+        ("enforced", &detail.enforced),
+        ("not enforced", &detail.not_enforced),
+    ];
+    let layers = layers.map(|(name, layers)| (name, layers.join(" ")));
+    let layers = layers.into_iter().filter(|(_, layers)| !layers.is_empty());
+    let mut lines: String = all
+        .into_iter()
+        .flat_map(|(name, texts)| texts.into_iter().map(move |text| (name, text)))
+        .chain(layers)
+        .map(|(name, text)| {
+            let text = output::printable(&text).replace('\n', " ");
+            format!("{name:13} {text}\n")
+        })
+        .collect();
+    if !record.is_authentic {
+        lines.push_str("NOT AUTHENTIC: nothing above can be relied upon\n");
+    }
+    lines
 }
 
 fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {

@@ -182,6 +182,8 @@ impl Scout {
         mut known: bool,
         place: usize,
     ) -> Option<(usize, usize)> {
+        // The byte before the chunk is not known, which tells whether its first one is a control.
+        place.checked_sub(1)?;
         let before = start.checked_sub(1).map_or(0, |before| chunk[before]);
         let mut terminal = Terminal::new(before);
         let mut passed = place;

@@ -18,7 +18,7 @@ wasmtime::component::bindgen!({
     world: "sanitizer",
 });
 
-/// A call gets a chunk of 64 KiB, or all secrets: several thousand instructions for each byte.
+/// A call gets a chunk of 64 KiB, or all secrets: several thousand instructions for each byte, where they are counted.
 const LIMITS: Limits = Limits {
     fuel: 5_000_000_000,
     deadline_epochs: 500,

@@ -1,7 +1,7 @@
 //! The Aho–Corasick automaton all views search with (Aho and Corasick, "Efficient String Matching", CACM 1975).
 //!
 //! A state stands for the longest end of the text so far which is the beginning of a secret; its depth is that length.
-//! States are numbered by depth, then by their text, so that the children of one are neighbours and need no links: 22 bytes for
+//! States are numbered by depth, then by their text, so that the children of one are neighbours and need no links: 25 bytes for
 //! a byte of a needle, so that a secret of a mebibyte is no burden. Failure links make the time linear, whatever text and
 //! secrets repeat.
 

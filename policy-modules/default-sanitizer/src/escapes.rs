@@ -73,11 +73,12 @@ struct Trunk {
     state: State,
     /// Offset of the next unit.
     next: u64,
-    /// Bytes decoded so far.
+    /// Bytes decoded since the last restart, and those that it began behind.
     decoded: u64,
     /// Number of decoded bytes up to the last that was escaped.
     escaped: u64,
-    /// Where the decoded bytes of the live partial match are in the stream, in order. Never empty.
+    /// Where the decoded bytes of the live partial match are in the stream, in order. Never empty behind a
+    /// restart.
     pieces: VecDeque<Piece>,
 }
 

@@ -106,7 +106,10 @@ impl Needles {
         for url in [false, true] {
             inner.extend((0..3).map(|phase| base64(value, phase, url)));
         }
-        let mut known = BTreeSet::new();
+        inner.extend(["0123456789abcdef", "0123456789ABCDEF"].map(|digits| percent(value, digits)));
+        inner.push(each(value, json));
+        // What changes nothing is searched already.
+        let mut known = BTreeSet::from([value.to_vec()]);
         for bytes in inner {
             if known.insert(bytes.to_vec()) {
                 self.exact.push(Needle {
@@ -239,6 +242,31 @@ fn rot13(byte: u8) -> u8 {
         b'A'..=b'Z' => turn(b'A'),
         _ => byte,
     }
+}
+
+/// As in a URL, with all but unreserved characters escaped (RFC 3986).
+fn percent(value: &[u8], digits: &str) -> Zeroizing<Vec<u8>> {
+    let digits = digits.as_bytes();
+    each(value, |byte, to| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            to.push(byte);
+        } else {
+            let [high, low] = [byte >> 4, byte & 15].map(usize::from);
+            to.extend([b'%', digits[high], digits[low]]);
+        }
+    })
+}
+
+/// As in a string of JSON, with the escapes that have a name (RFC 8259).
+fn json(byte: u8, to: &mut Vec<u8>) {
+    let named = match byte {
+        b'"' | b'\\' => byte,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => return to.push(byte),
+    };
+    to.extend([b'\\', named]);
 }
 
 /// A digit of hex, in small letters.

@@ -2,7 +2,7 @@
 //!
 //! Whatever is found begins with the same few letters, if everything else is left out: those of a loose needle, of the secret
 //! itself, or of its digits in base64 or hex. So the scout reads letters alone. Any run of `window` letters holds one of the
-//! four-letter grams that begin at the places which are a multiple of `window - 3`; where one of those is a gram of some
+//! four-letter grams of which one begins every `window - 3` letters; where one of those is a gram of some
 //! beginning, the windows around it are looked up. Where an escape is in a beginning, its letters are not the secret's: escapes
 //! are judged by the pairs of decoded bytes they make. It may point at too many places, never at too few.
 

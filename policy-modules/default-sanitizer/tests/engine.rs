@@ -63,7 +63,7 @@ properties! {
         check(&secrets, &text(&secrets, &pieces), &cuts);
     }
 
-    1000 values: fn text_that_the_sieve_skips(secrets in secrets(b"%\\\"/+ u604a\nAz", 3..20), pieces in pieces(b"%\\\"/+ u604a\r\nAzQm5", 60), cuts in cuts()) {
+    1000 values: fn text_that_the_scout_skips(secrets in secrets(b"%\\\"/+ u604a\nAz", 3..20), pieces in pieces(b"%\\\"/+ u604a\r\nAzQm5", 60), cuts in cuts()) {
         check(&secrets, &text(&secrets, &pieces), &cuts);
     }
 

@@ -41,7 +41,7 @@ properties! {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 
-    3500 values: fn text_that_the_sieve_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
+    3500 values: fn text_that_the_scout_skips(needles in needles(b"abcdefgh12"), pieces in pieces(b"ijklmnopqrstuvwxyz ,.\n\x08\x1B[m", 60), cuts in cuts()) {
         check(&needles, &text(&needles, &pieces), &cuts);
     }
 

@@ -62,6 +62,30 @@ properties! {
         }
     }
 
+    20 values: fn in_texts_that_are_longer_than_a_block(secret in secret(), hits in prop::collection::vec((any::<Index>(), 0..6000_usize, control()), 1..4), cuts in cuts()) {
+        let filler = b"Lorem ipsum %20 dolor \\n sit & amet,\x1B[0m 0123 \xC3\x9B sed do ".repeat(100);
+        let mut text = Vec::new();
+        let mut whole = Vec::new();
+        for (way, before, control) in hits {
+            text.extend_from_slice(&filler[..before % filler.len()]);
+            text.extend(control);
+            let (name, write, front, back) = WAYS[way.index(WAYS.len())];
+            let written = write(&secret);
+            if !written.iter().any(|byte| b"\x1B\x08".contains(byte)) {
+                whole.push((name, text.len() + front..text.len() + written.len() - back));
+            }
+            text.extend(written);
+            text.push(b' ');
+        }
+        text.extend_from_slice(&filler[..1000]);
+        let ranges = find(|| start(&secret), &text, &cuts);
+        for (name, places) in whole {
+            for at in places {
+                prop_assert!(is_hidden(&ranges, at), "{}: byte {}", name, at);
+            }
+        }
+    }
+
     500 values: fn the_secret_itself_among_any_bytes(secret in prop::collection::vec(any::<u8>(), 4..40), before in prop::collection::vec(any::<u8>(), 0..20), behind in prop::collection::vec(any::<u8>(), 0..20), cuts in cuts()) {
         prop_assume!(!secret.iter().all(u8::is_ascii_digit));
         check("raw", &secret, &secret, (0, 0), &before, &behind, &cuts);
@@ -203,4 +227,12 @@ fn numbers_of_any_length_are_hidden_whole() {
     let mut sanitizer = start(b"4711");
     assert_eq!(sanitizer.push(Channel::Stdout, b"port 80").settled, 5);
     assert_eq!(sanitizer.push(Channel::Stdout, b": ").settled, 9);
+}
+
+/// The second half of a character in UTF-8 is no control sequence introducer, wherever the text is cut.
+#[test]
+fn a_character_that_is_cut_is_no_control() {
+    let text = b"here \xC3\x9BabcdX\x08efgh kkkkkkkkkkkkkkkkkkk";
+    let ranges = find(|| start(b"abcdefgh"), text, &[6]);
+    assert!((7..17).all(|at| is_hidden(&ranges, at)), "{ranges:?}");
 }

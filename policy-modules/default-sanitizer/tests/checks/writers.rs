@@ -393,7 +393,42 @@ pub(crate) const WAYS: [(&str, Write, usize, usize); 56] = [
 ];
 
 /// Encodings of encodings.
-pub(crate) const NESTED: [(&str, Write); 10] = [
+fn percent(plain: &[u8]) -> Vec<u8> {
+    percent_as(plain, |b| format!("%{b:02X}"))
+}
+
+fn small_percent(plain: &[u8]) -> Vec<u8> {
+    percent_as(plain, |b| format!("%{b:02x}"))
+}
+
+fn percent_as(plain: &[u8], escape: fn(u8) -> String) -> Vec<u8> {
+    let write = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(b).to_string()
+        }
+        _ => escape(b),
+    };
+    bytes(plain, write, "")
+}
+
+/// A string of JSON, without the quotes around it.
+fn json(plain: &[u8]) -> Vec<u8> {
+    let write = |b: u8| match b {
+        b'"' | b'\\' => format!("\\{}", char::from(b)),
+        _ => char::from(b).to_string(),
+    };
+    bytes(plain, write, "")
+}
+
+pub(crate) const NESTED: [(&str, Write); 14] = [
+    ("percent where it must be, twice", |s| percent(&percent(s))),
+    ("the same in small letters", |s| {
+        small_percent(&small_percent(s))
+    }),
+    ("a JSON string in a JSON string", |s| json(&json(s))),
+    ("percent within a JSON string", |s| {
+        json(&[b"\"", &percent(s)[..], b"\""].concat())
+    }),
     ("base64 of base64", |s| base64(&base64(s))),
     ("base64 of base64 with a line break", |s| {
         base64(&[&base64(&[s, b"\n"].concat())[..], b"\n"].concat())

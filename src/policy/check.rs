@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::alias::Environments;
 use super::document::{AgentPolicy, CommandRule, Document};
 use super::error::{Fault, Problem};
+use super::place::nearest;
 use super::rules::{Limits, Policy};
 use super::units::{List, Unsupported};
 use crate::name::{EnvName, KeyPattern};
@@ -17,8 +18,6 @@ const OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const PROCESSES_MAX: u32 = 4096;
 /// The most custom modules of a kind: each one is asked about every request, or reads all output.
 const MODULES_MAX: usize = 8;
-/// How similar a layer's name has to be to be suggested; 1 is the same.
-const NEAR: f64 = 0.6;
 
 /// The layers of confinement that a file can require: those that the runner reports.
 pub const LAYERS: [&str; 16] = [
@@ -50,6 +49,8 @@ impl Document {
         }
         Ok(Policy {
             guest_document: self.to_guest().to_string(),
+            command_rules: self.allowed_commands.0.len() + self.denied_commands.0.len(),
+            agent_policies: self.policies.as_ref().map(|list| list.0.len()),
             limits: self.limits(),
             environments: Environments(self.env_aliases.0),
             trusted_dirs: self.trusted_dirs.0,
@@ -238,11 +239,7 @@ fn layer_problem(layer: &str) -> Option<String> {
     if LAYERS.contains(&layer) {
         return None;
     }
-    let near = |known: &str| strsim::normalized_damerau_levenshtein(layer, known);
-    let nearest = LAYERS
-        .into_iter()
-        .filter(|known| near(known) >= NEAR)
-        .max_by(|a, b| near(a).total_cmp(&near(b)));
+    let nearest = nearest(layer, LAYERS.into_iter());
     let meant = nearest.map_or_else(String::new, |known| format!(" (did you mean '{known}'?)"));
     Some(format!(
         "'{}' is no layer{meant}; the layers are: {}",

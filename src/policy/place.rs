@@ -1,8 +1,12 @@
-//! Where in the file an error is.
+//! Where in the file an error is, and what may be meant there.
 
 use std::str::Utf8Error;
 
-use super::error::Fault;
+use super::error::{Fault, Place};
+use super::find;
+
+/// How similar a word has to be to be suggested; 1 is the same.
+const NEAR: f64 = 0.6;
 
 /// Characters of an offending line that an error shows: what fits a few lines of a terminal.
 const SHOWN_MAX_CHARS: usize = 200;
@@ -19,8 +23,33 @@ pub(super) fn of(text: &str, error: &serde_yaml::Error) -> Fault {
         line,
         column,
         text: line_of(text, line),
-        message,
+        message: with_meant(message),
     }
+}
+
+/// Adds the word that was probably meant, where the parser lists those that it knows.
+fn with_meant(message: String) -> String {
+    let Some((unknown, listed)) = message.split_once(", expected ") else {
+        return message;
+    };
+    // Such as "unknown field `a`, expected one of `b`, `c`".
+    let word = |text: &str| text.split('`').nth(1).map(str::to_owned);
+    let is_word = unknown.contains("unknown field") || unknown.contains("unknown variant");
+    let Some(wrong) = word(unknown).filter(|_| is_word) else {
+        return message;
+    };
+    match nearest(&wrong, listed.split('`').skip(1).step_by(2)) {
+        Some(meant) => format!("{unknown} (did you mean `{meant}`?), expected {listed}"),
+        None => message,
+    }
+}
+
+/// The known word that is most like `wrong`, if any is.
+pub(super) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |known: &str| strsim::normalized_damerau_levenshtein(wrong, known);
+    known
+        .filter(|known| near(known) >= NEAR)
+        .max_by(|a, b| near(a).total_cmp(&near(b)))
 }
 
 /// Where a key stands for the second time: the parser only knows the line on which its mapping begins.
@@ -49,6 +78,25 @@ pub(super) fn not_utf8(bytes: &[u8], error: &Utf8Error) -> Fault {
         column,
         text,
         message: "not UTF-8".to_owned(),
+    }
+}
+
+/// Where the entry at a path such as `allowed_commands[2]` stands. None where the file has no such entry.
+pub(super) fn entry(text: &str, path: &str) -> Option<Place> {
+    let (line, column) = find::entry(text, path)?;
+    Some(Place {
+        line,
+        column,
+        text: line_of(text, line),
+    })
+}
+
+/// The beginning of a file.
+pub(super) fn start(text: &str) -> Place {
+    Place {
+        line: 1,
+        column: 1,
+        text: line_of(text, 1),
     }
 }
 
@@ -147,6 +195,23 @@ mod tests {
             1,
             "more than one document",
         );
+    }
+
+    #[test]
+    fn what_was_meant_is_said() {
+        for (text, meant) in [
+            ("allow_commands: []\n", "(did you mean `allowed_commands`?)"),
+            ("default_action: denny\n", "(did you mean `deny`?)"),
+            (
+                "allowed_commands: [{ comand: a }]\n",
+                "(did you mean `command`?)",
+            ),
+        ] {
+            let (.., message) = fault(text.as_bytes());
+            assert!(message.contains(meant), "{message}");
+        }
+        let (.., message) = fault(b"zzz: 1\n");
+        assert!(!message.contains("did you mean"), "{message}");
     }
 
     #[test]

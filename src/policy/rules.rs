@@ -13,6 +13,8 @@ use crate::name::{EnvName, KeyPattern};
 #[derive(Debug)]
 pub struct Policy {
     pub(super) guest_document: String,
+    pub(super) command_rules: usize,
+    pub(super) agent_policies: Option<usize>,
     pub(super) environments: Environments,
     pub(super) trusted_dirs: Vec<String>,
     pub(super) readable_paths: Vec<String>,
@@ -48,6 +50,16 @@ impl Policy {
     /// The rules as JSON, for the `configure` of the built-in policy module, which documents its form.
     pub fn guest_document(&self) -> &str {
         &self.guest_document
+    }
+
+    /// How many commands are allowed or denied.
+    pub fn command_rules(&self) -> usize {
+        self.command_rules
+    }
+
+    /// How many entries `policies` has; none where the file has no `policies`, so that every agent may use all keys.
+    pub fn agent_policies(&self) -> Option<usize> {
+        self.agent_policies
     }
 
     /// What `pattern` means in the environment `env`: its first alias that fits decides, and without one nothing changes.

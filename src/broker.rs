@@ -19,8 +19,10 @@ mod error;
 mod filter;
 mod hide;
 mod jail;
+mod judge;
 mod person;
 mod plan;
+mod policy_door;
 mod program;
 mod project;
 mod reach;
@@ -29,7 +31,7 @@ mod selection;
 mod short;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
@@ -39,6 +41,7 @@ pub use self::error::RunError;
 pub use self::filter::Filtering;
 pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
+pub use self::policy_door::{Explained, Mismatch, PolicyDoor, Tested};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
@@ -46,14 +49,15 @@ pub use crate::audit::{
     Filter as AuditFilter, Module as AuditModule, Outcome as AuditOutcome, Record as AuditRecord,
     Redaction as AuditRedaction,
 };
+pub use crate::policy::{Expectation, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 
-use self::program::NameIndex;
+use self::judge::{Judge, Keyring};
 use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
-use crate::policy::{Policy, PolicyError, PolicySource};
-use crate::vault::{AuditKeys, Transaction, Vault};
+use crate::policy::{Policy, PolicyError};
+use crate::vault::{AuditKeys, Entry, Transaction, Vault};
 use crate::wasm::Host;
 
 /// The policy file's name in the vault's directory.
@@ -61,34 +65,20 @@ pub const POLICY_FILE: &str = "mcp-policy.yaml";
 
 /// The unlocked vault with everything that a use of it involves. Shared by all requests of a process.
 struct Broker {
-    /// The vault's directory.
-    dir: PathBuf,
-    /// What no command may see: that directory, and the file with the master password.
-    kept: Vec<PathBuf>,
+    judge: Judge,
     vault: Mutex<Vault>,
     log: Log,
     source: Source,
-    policy: Mutex<PolicySource>,
-    names: NameIndex,
-    host: OnceLock<Host>,
     runner: OnceLock<Runner>,
 }
 
 impl Broker {
     fn new(vault: Vault, password_file: Option<&Path>, source: Source) -> Self {
-        let dir = vault.dir().to_owned();
-        let policy = PolicySource::new(dir.join(POLICY_FILE));
         Self {
-            kept: std::iter::once(dir.clone())
-                .chain(password_file.map(Path::to_owned))
-                .collect(),
-            dir,
+            judge: Judge::new(vault.dir().to_owned(), password_file),
             log: Log::new(audit_keys(&vault)),
             vault: Mutex::new(vault),
             source,
-            policy: Mutex::new(policy),
-            names: NameIndex::default(),
-            host: OnceLock::new(),
             runner: OnceLock::new(),
         }
     }
@@ -100,19 +90,12 @@ impl Broker {
 
     /// The policy as its file states it now.
     fn policy(&self) -> Result<Arc<Policy>, PolicyError> {
-        self.policy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .current()
+        self.judge.policy()
     }
 
-    /// The Wasm modules, loaded when they are first needed.
+    /// The Wasm modules.
     fn host(&self) -> Result<&Host, RunError> {
-        if let Some(host) = self.host.get() {
-            return Ok(host);
-        }
-        let host = Host::new().map_err(RunError::Host)?;
-        Ok(self.host.get_or_init(|| host))
+        self.judge.host()
     }
 
     /// The helper program, looked up when it is first needed.
@@ -151,6 +134,16 @@ impl Broker {
             keys,
             detail,
         }
+    }
+}
+
+impl Keyring for Broker {
+    fn names(&self) -> Result<Vec<SecretName>, RunError> {
+        Ok(self.vault().names()?)
+    }
+
+    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError> {
+        Ok(self.vault().entry(name)?)
     }
 }
 

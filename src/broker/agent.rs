@@ -143,7 +143,7 @@ impl AgentDoor {
     pub fn new(vault: Vault, project: &Path, password_file: Option<&Path>) -> Self {
         let broker = Broker::new(vault, password_file, Source::Mcp);
         Self {
-            project: Project::new(project, &broker.kept),
+            project: Project::new(project, &broker.judge.kept),
             broker,
             last_jail: Mutex::default(),
         }

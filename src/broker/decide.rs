@@ -7,19 +7,15 @@ use secretctl_runner::{Home, Limits};
 use super::RunError;
 use super::agent::{AgentDoor, RunRequest};
 use super::hide;
-use super::jail::{NETWORK_LAYER, trusted_dirs};
+use super::jail::NETWORK_LAYER;
+use super::judge::{self, Facts, Prepared};
 use super::plan::{self, Start};
-use super::program::{Program, TrustedPath};
 use super::run::Job;
-use super::selection::{self, Selected};
 use super::short::AGENT_MIN_BYTES;
-use super::words::{COMMAND_MAX_BYTES, WORDS_MAX, Words};
+use super::words::{COMMAND_MAX_BYTES, WORDS_MAX};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
-use crate::policy::{
-    self, Decision, Denial, Grant, Key, Moment, Network, PinnedModule, Policy, Purpose, Request,
-};
-use crate::time;
+use crate::policy::{Grant, Key, Network, Policy, Purpose};
 use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Identity};
 
@@ -40,38 +36,21 @@ impl AgentDoor {
     ) -> Result<(Recorded<Grant>, Job), RunError> {
         let broker = &self.broker;
         let policy = broker.policy()?;
-        let words = Words::parse(&request.command, &request.arguments)?;
-        let place = self.project.place(&words.program, request.cwd.as_deref())?;
-        let path = TrustedPath::new(trusted_dirs(&policy));
-        let program = path.find(&place.program, &broker.names)?;
-        let aliases = request.env.as_deref().map(|env| (&*policy, env));
-        let names = || Ok(broker.vault().names()?);
-        let selected = selection::select(&request.keys, aliases, names)?;
-
-        let command = policy::Command {
-            program: Program::facts(place.requested.clone(), program.as_ref()),
-            arguments: words.arguments.clone(),
-        };
-        let question = Request {
-            command: Some(command),
-            directory: place.directory.clone(),
-            timeout: request.timeout,
-            ..question(Purpose::Inject, agent, self.keys(&selected)?)
-        };
-        let grant = match self.judge(&policy, &question)? {
-            Decision::Allow(grant) => grant,
-            Decision::Ask(question) => return Err(RunError::NeedsApproval(question)),
-            Decision::Deny(denial) => return Err(RunError::Denied(denial)),
-        };
-        let program = program.ok_or(RunError::ProgramNotFound(words.program))?;
-        let granted = |one: &Selected| grant.keys.contains(&one.name);
-        let selected: Vec<Selected> = selected.into_iter().filter(granted).collect();
-        self.require_usable(request, &selected)?;
-        let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
-
-        let directory = self.project.working_directory(&place, grant.workdir)?;
-        let sanitizers = self.sanitizers(&policy)?;
-        let confinement = self.jail(&policy, Some(&program), &directory, grant.network)?;
+        let (judge, project) = (&broker.judge, &self.project);
+        let facts = judge.facts(&policy, project, broker, agent, request)?;
+        let grant = judge.grant(&policy, &facts.question)?;
+        let prepared = judge.prepare(&policy, project, broker, request, &facts, &grant)?;
+        let Facts {
+            words, place, path, ..
+        } = facts;
+        let Prepared {
+            program,
+            selected,
+            variables,
+            directory,
+            sanitizers,
+            confinement,
+        } = prepared;
         let mut detail = Detail {
             rule: Some(grant.rule.clone()),
             directory: place.directory.clone(),
@@ -135,17 +114,11 @@ impl AgentDoor {
             tags: entry.metadata.tags.clone(),
         };
         let keys = entries.iter().map(key).collect();
-        match self.judge(&policy, &question(purpose, agent, keys))? {
-            Decision::Allow(grant) => {
-                let granted: HashSet<SecretName> = grant.keys.into_iter().collect();
-                Ok(entries
-                    .into_iter()
-                    .filter(|entry| granted.contains(&entry.name))
-                    .collect())
-            }
-            Decision::Ask(question) => Err(RunError::NeedsApproval(question)),
-            Decision::Deny(denial) => Err(RunError::Denied(denial)),
-        }
+        let question = judge::question(purpose, agent, keys);
+        let grant = self.broker.judge.grant(&policy, &question)?;
+        let granted: HashSet<SecretName> = grant.keys.into_iter().collect();
+        let is_granted = |entry: &Entry| granted.contains(&entry.name);
+        Ok(entries.into_iter().filter(is_granted).collect())
     }
 
     /// Records that a command was refused, and why.
@@ -174,35 +147,6 @@ impl AgentDoor {
             .note(self.broker.entry(Action::SecretRun, outcome, keys, detail))
     }
 
-    /// The built-in module's decision, and then that of each module of the policy file, as long as there is something left to
-    /// decide on. Each gets to see only the keys that those before it granted.
-    fn judge(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
-        let host = self.broker.host()?;
-        let built_in = host.policy().decide(policy.guest_document(), request);
-        let mut decision = built_in.map_err(RunError::PolicyModule)?;
-        for pinned in policy.modules() {
-            let Some(grant) = decision.grant() else {
-                break;
-            };
-            let granted: HashSet<&SecretName> = grant.keys.iter().collect();
-            let mut left = request.clone();
-            left.keys.retain(|key| granted.contains(&key.name));
-            let module = host.custom().policy(&self.broker.dir, pinned)?;
-            decision = decision.and(module.decide(&left)?);
-            if let Some(denial) = withheld(pinned, &left, &decision) {
-                decision = Decision::Deny(denial);
-            }
-        }
-        Ok(decision)
-    }
-
-    /// The policy file's own sanitizers, ready to be started.
-    fn sanitizers(&self, policy: &Policy) -> Result<Vec<CustomSanitizer>, RunError> {
-        let custom = self.broker.host()?.custom();
-        let load = |pinned| Ok(custom.sanitizer(&self.broker.dir, pinned)?);
-        policy.sanitizers().iter().map(load).collect()
-    }
-
     /// The modules that decide and those that hide, for the record.
     fn modules(
         &self,
@@ -225,53 +169,6 @@ impl AgentDoor {
             .chain(sanitizers.map(logged))
             .collect())
     }
-
-    /// The keys of a run, as policy sees them.
-    fn keys(&self, selected: &[Selected]) -> Result<Vec<Key>, RunError> {
-        let vault = self.broker.vault();
-        let key = |one: &Selected| {
-            let tags = vault
-                .entry(&one.name)?
-                .map(|entry| entry.metadata.tags)
-                .unwrap_or_default();
-            Ok(Key {
-                name: one.name.clone(),
-                named: one.named,
-                tags,
-            })
-        };
-        selected.iter().map(key).collect()
-    }
-
-    /// Every secret is there and valid; a pattern has found something.
-    fn require_usable(&self, request: &RunRequest, selected: &[Selected]) -> Result<(), RunError> {
-        if selected.is_empty() {
-            let patterns: Vec<_> = request.keys.iter().map(KeyPattern::as_str).collect();
-            return Err(RunError::SecretNotFound(patterns.join(", ")));
-        }
-        let vault = self.broker.vault();
-        for Selected { name, asked, .. } in selected {
-            let missing = || RunError::SecretNotFound(asked.clone());
-            let entry = vault.entry(name)?.ok_or_else(missing)?;
-            if entry.is_expired(time::now()) {
-                return Err(RunError::Expired(name.clone()));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The denial of a command that a module let run without a key that was named: it would run without what it asked for.
-fn withheld(pinned: &PinnedModule, request: &Request, decision: &Decision) -> Option<Denial> {
-    let grant = decision.grant()?;
-    let mut named = request.keys.iter().filter(|key| key.named);
-    let key = named.find(|key| !grant.keys.contains(&key.name))?;
-    request.command.as_ref()?;
-    Some(Denial {
-        rule: pinned.path().to_owned(),
-        reason: format!("the module {} does not grant {}", pinned.path(), key.name),
-        remedy: String::new(),
-    })
 }
 
 /// Adds to a record why something was refused or failed.
@@ -294,23 +191,6 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         | RunError::Program { .. }
         | RunError::Directory(_) => Outcome::Denied,
         _ => Outcome::Error,
-    }
-}
-
-/// A request without a command.
-fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request {
-    let now = time::now();
-    Request {
-        purpose,
-        agent: label(agent),
-        keys,
-        command: None,
-        directory: None,
-        timeout: None,
-        time: Moment {
-            unix_seconds: now.unsigned_abs(),
-            utc_offset_minutes: time::utc_offset_minutes(now),
-        },
     }
 }
 
@@ -435,7 +315,7 @@ mod tests {
             timeout: std::time::Duration::ZERO,
             output_bytes: 0,
             network,
-            workdir: policy::Workdir::Temporary,
+            workdir: crate::policy::Workdir::Temporary,
             expand_arguments: true,
             rule: String::new(),
         };

@@ -6,7 +6,7 @@ use secretctl_runner::StartError;
 
 use crate::audit::AuditError;
 use crate::name::{EnvName, InvalidName, SecretName};
-use crate::policy::{AliasError, Denial, PolicyError, Question};
+use crate::policy::{AliasError, Denial, Fault, PolicyError, Question};
 use crate::sanitize::Withheld;
 use crate::vault::VaultError;
 use crate::wasm::{ModuleError, UnusableModule};
@@ -39,6 +39,17 @@ pub enum RunError {
         /// What is wrong with it.
         fact: String,
     },
+    /// A table of requests cannot be used.
+    #[error("the table {} {fault}", path.display())]
+    Table {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// A pattern of keys is asked about without a vault.
+    #[error("what a pattern finds is known only with the vault open")]
+    NamesUnknown,
     /// There is no usable policy, and without one nothing runs.
     #[error("no command can be run, since the {0}")]
     Policy(#[from] PolicyError),

@@ -8,7 +8,9 @@ use std::sync::PoisonError;
 use secretctl_runner::{Confinement, Enforcement, Jail, Network, Runner, WorkingDirectory};
 
 use super::agent::AgentDoor;
+use super::judge::Judge;
 use super::program::{self, Program};
+use super::project::Project;
 use super::reach::{self, Closed, Reach};
 use super::{POLICY_FILE, RunError};
 use crate::policy::{self, Fault, Policy, PolicyError, Problem, Workdir};
@@ -25,38 +27,23 @@ const OF_THE_SESSION: [&str; 5] = [
 /// The runner's name for the layer that keeps a command from the network.
 pub(super) const NETWORK_LAYER: &str = "network";
 
-impl AgentDoor {
+impl Judge {
     /// The jail of a command: with `program`, if that is known already, and with the project if it runs there.
     pub(super) fn jail(
         &self,
+        project: &Project,
         policy: &Policy,
         program: Option<&Program>,
         directory: &WorkingDirectory,
         network: policy::Network,
     ) -> Result<Confinement, RunError> {
-        let root = self.project.root().ok();
-        let writable = expand(policy.writable_paths());
-        let changeable = writable.iter().map(|(_, path)| path.as_path());
-        let mut reach = Reach::new(&self.broker.kept, changeable.chain(root));
-        let mut problems = Vec::new();
-        let mut note = |key: &str, entry: usize, path: &Path, opened: Result<(), Closed>| {
-            problems.extend(opened.err().map(|closed| Problem {
-                path: format!("paths.{key}[{entry}]"),
-                message: format!("{} {closed}", path.display()),
-            }));
-        };
-        for (entry, path) in &writable {
-            note("write", *entry, path, reach.write(path));
-        }
-        for (entry, path) in expand(policy.readable_paths()) {
-            note("read", entry, &path, reach.read(&path));
-        }
-        if !problems.is_empty() {
-            return Err(RunError::Policy(PolicyError {
-                path: self.broker.dir.join(POLICY_FILE),
+        let root = project.root().ok();
+        let mut reach = self
+            .openings(policy, root)
+            .map_err(|problems| PolicyError {
+                path: self.dir.join(POLICY_FILE),
                 fault: Fault::Invalid(problems),
-            }));
-        }
+            })?;
         if let (WorkingDirectory::At(_), Some(root)) = (directory, root) {
             reach.project(root);
         }
@@ -73,6 +60,37 @@ impl AgentDoor {
         Ok(Confinement::Jail(reach.jail(network)))
     }
 
+    /// What the policy file opens to every command, or why that cannot be.
+    pub(super) fn openings(
+        &self,
+        policy: &Policy,
+        root: Option<&Path>,
+    ) -> Result<Reach, Vec<Problem>> {
+        let writable = expand(policy.writable_paths());
+        let changeable = writable.iter().map(|(_, path)| path.as_path());
+        let mut reach = Reach::new(&self.kept, changeable.chain(root));
+        let mut problems = Vec::new();
+        let mut note = |key: &str, entry: usize, path: &Path, opened: Result<(), Closed>| {
+            problems.extend(opened.err().map(|closed| Problem {
+                path: format!("paths.{key}[{entry}]"),
+                message: format!("{} {closed}", path.display()),
+            }));
+        };
+        for (entry, path) in &writable {
+            note("write", *entry, path, reach.write(path));
+        }
+        for (entry, path) in expand(policy.readable_paths()) {
+            note("read", entry, &path, reach.read(&path));
+        }
+        if problems.is_empty() {
+            Ok(reach)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+impl AgentDoor {
     /// Prepares for the next command, which is expected to be of the kind of the last one. It takes a few milliseconds, which
     /// nobody should wait for.
     pub fn warm_up(&self) {
@@ -90,7 +108,8 @@ impl AgentDoor {
             (Workdir::Project, Ok(root)) => WorkingDirectory::At(root.to_owned()),
             _ => WorkingDirectory::Temporary,
         };
-        self.jail(&policy, None, &directory, policy::Network::Allow)
+        let network = policy::Network::Allow;
+        (self.broker.judge).jail(&self.project, &policy, None, &directory, network)
     }
 }
 

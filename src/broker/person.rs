@@ -167,7 +167,7 @@ impl PersonDoor {
         read: &[PathBuf],
         write: &[PathBuf],
     ) -> Result<PersonJail, RunError> {
-        PersonJail::new(&self.broker.kept, network, read, write)
+        PersonJail::new(&self.broker.judge.kept, network, read, write)
     }
 
     /// Runs a command with secrets in its environment: in the caller's directory, with the caller's own environment. In a jail,

@@ -1,0 +1,288 @@
+//! The facts about a command, the policy's decision on it, and what a run takes beside secrets: everything about a request that
+//! needs neither values nor the log.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use secretctl_runner::{Confinement, WorkingDirectory};
+
+use super::agent::RunRequest;
+use super::decide::label;
+use super::jail::trusted_dirs;
+use super::program::{NameIndex, Program, TrustedPath};
+use super::project::{Place, Project};
+use super::selection::{self, Selected};
+use super::words::Words;
+use super::{POLICY_FILE, RunError};
+use crate::name::{EnvName, KeyPattern, SecretName};
+use crate::policy::{
+    self, Decision, Denial, Grant, Key, Moment, PinnedModule, Policy, PolicyError, PolicySource,
+    Purpose, Request,
+};
+use crate::time;
+use crate::vault::Entry;
+use crate::wasm::{CustomSanitizer, Host};
+
+/// The policy file, the modules, and the programs of this machine.
+pub(super) struct Judge {
+    /// The directory of the vault.
+    pub(super) dir: PathBuf,
+    /// What no command may see: that directory, and the file with the master password.
+    pub(super) kept: Vec<PathBuf>,
+    policy: Mutex<PolicySource>,
+    names: NameIndex,
+    host: OnceLock<Host>,
+}
+
+/// What a vault holds, without values.
+pub(super) trait Keyring {
+    /// All names.
+    fn names(&self) -> Result<Vec<SecretName>, RunError>;
+    /// What is known of one of them.
+    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError>;
+    /// Whether it is known at all what the vault holds.
+    fn is_known(&self) -> bool {
+        true
+    }
+}
+
+/// What is found out about a command before anybody decides.
+pub(super) struct Facts {
+    pub(super) words: Words,
+    pub(super) place: Place,
+    pub(super) path: TrustedPath,
+    pub(super) program: Option<Program>,
+    pub(super) selected: Vec<Selected>,
+    /// All of it, as policy sees it.
+    pub(super) question: Request,
+}
+
+/// What the run of an allowed command takes beside the values of secrets.
+pub(super) struct Prepared {
+    pub(super) program: Program,
+    pub(super) selected: Vec<Selected>,
+    pub(super) variables: Vec<EnvName>,
+    pub(super) directory: WorkingDirectory,
+    pub(super) sanitizers: Vec<CustomSanitizer>,
+    pub(super) confinement: Confinement,
+}
+
+impl Judge {
+    pub(super) fn new(dir: PathBuf, password_file: Option<&Path>) -> Self {
+        let source = PolicySource::new(dir.join(POLICY_FILE));
+        Self::of(source, dir, password_file)
+    }
+
+    /// With a policy file that need not be the vault's own.
+    pub(super) fn of(source: PolicySource, dir: PathBuf, password_file: Option<&Path>) -> Self {
+        let password_file = password_file.map(Path::to_owned);
+        Self {
+            kept: std::iter::once(dir.clone()).chain(password_file).collect(),
+            dir,
+            policy: Mutex::new(source),
+            names: NameIndex::default(),
+            host: OnceLock::new(),
+        }
+    }
+
+    /// The policy as its file states it now.
+    pub(super) fn policy(&self) -> Result<Arc<Policy>, PolicyError> {
+        let mut source = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        source.current()
+    }
+
+    /// All that is wrong with the policy file, each with its place if it has one.
+    pub(super) fn problems(&self) -> Vec<(Option<policy::Place>, String)> {
+        let source = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        source.problems()
+    }
+
+    /// Where an entry stands in the policy as it was read last.
+    pub(super) fn place(&self, entry: &str) -> Option<policy::Place> {
+        let source = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        source.place(entry)
+    }
+
+    /// The Wasm modules, loaded when they are first needed.
+    pub(super) fn host(&self) -> Result<&Host, RunError> {
+        if let Some(host) = self.host.get() {
+            return Ok(host);
+        }
+        let host = Host::new().map_err(RunError::Host)?;
+        Ok(self.host.get_or_init(|| host))
+    }
+
+    /// Gathers the facts about a command.
+    pub(super) fn facts(
+        &self,
+        policy: &Policy,
+        project: &Project,
+        keyring: &impl Keyring,
+        agent: &str,
+        request: &RunRequest,
+    ) -> Result<Facts, RunError> {
+        let words = Words::parse(&request.command, &request.arguments)?;
+        let place = project.place(&words.program, request.cwd.as_deref())?;
+        let path = TrustedPath::new(trusted_dirs(policy));
+        let program = path.find(&place.program, &self.names)?;
+        let aliases = request.env.as_deref().map(|env| (policy, env));
+        let selected = selection::select(&request.keys, aliases, || keyring.names())?;
+        let command = policy::Command {
+            program: Program::facts(place.requested.clone(), program.as_ref()),
+            arguments: words.arguments.clone(),
+        };
+        let question = Request {
+            command: Some(command),
+            directory: place.directory.clone(),
+            timeout: request.timeout,
+            ..question(Purpose::Inject, agent, keys(&selected, keyring)?)
+        };
+        Ok(Facts {
+            words,
+            place,
+            path,
+            program,
+            selected,
+            question,
+        })
+    }
+
+    /// The built-in module's decision, and then that of each module of the policy file, as long as there is something left to
+    /// decide on. Each gets to see only the keys that those before it granted.
+    pub(super) fn decide(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
+        let host = self.host()?;
+        let built_in = host.policy().decide(policy.guest_document(), request);
+        let mut decision = built_in.map_err(RunError::PolicyModule)?;
+        for pinned in policy.modules() {
+            let Some(grant) = decision.grant() else {
+                break;
+            };
+            let granted: HashSet<&SecretName> = grant.keys.iter().collect();
+            let mut left = request.clone();
+            left.keys.retain(|key| granted.contains(&key.name));
+            let module = host.custom().policy(&self.dir, pinned)?;
+            decision = decision.and(module.decide(&left)?);
+            if let Some(denial) = withheld(pinned, &left, &decision) {
+                decision = Decision::Deny(denial);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// Asks the policy, and takes only a yes.
+    pub(super) fn grant(&self, policy: &Policy, request: &Request) -> Result<Grant, RunError> {
+        match self.decide(policy, request)? {
+            Decision::Allow(grant) => Ok(grant),
+            Decision::Ask(question) => Err(RunError::NeedsApproval(question)),
+            Decision::Deny(denial) => Err(RunError::Denied(denial)),
+        }
+    }
+
+    /// Makes ready for the run of a command that the policy allows.
+    pub(super) fn prepare(
+        &self,
+        policy: &Policy,
+        project: &Project,
+        keyring: &impl Keyring,
+        request: &RunRequest,
+        facts: &Facts,
+        grant: &Grant,
+    ) -> Result<Prepared, RunError> {
+        let not_found = || RunError::ProgramNotFound(facts.words.program.clone());
+        let program = facts.program.clone().ok_or_else(not_found)?;
+        let granted = |one: &&Selected| grant.keys.contains(&one.name);
+        let selected: Vec<Selected> = facts.selected.iter().filter(granted).cloned().collect();
+        if keyring.is_known() {
+            require_usable(request, &selected, keyring)?;
+        }
+        let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
+        let directory = project.working_directory(&facts.place, grant.workdir)?;
+        let sanitizers = self.sanitizers(policy)?;
+        let confinement = self.jail(project, policy, Some(&program), &directory, grant.network)?;
+        Ok(Prepared {
+            program,
+            selected,
+            variables,
+            directory,
+            sanitizers,
+            confinement,
+        })
+    }
+
+    /// The policy file's own sanitizers, ready to be started.
+    fn sanitizers(&self, policy: &Policy) -> Result<Vec<CustomSanitizer>, RunError> {
+        let custom = self.host()?.custom();
+        let load = |pinned| Ok(custom.sanitizer(&self.dir, pinned)?);
+        policy.sanitizers().iter().map(load).collect()
+    }
+
+    /// Loads a sanitizer and starts it once, as a run does.
+    pub(super) fn try_sanitizer(&self, pinned: &PinnedModule) -> Result<(), RunError> {
+        let sanitizer = self.host()?.custom().sanitizer(&self.dir, pinned)?;
+        sanitizer.start().map(drop).map_err(RunError::from)
+    }
+}
+
+/// The denial of a command that a module let run without a key that was named: it would run without what it asked for.
+fn withheld(pinned: &PinnedModule, request: &Request, decision: &Decision) -> Option<Denial> {
+    let grant = decision.grant()?;
+    let mut named = request.keys.iter().filter(|key| key.named);
+    let key = named.find(|key| !grant.keys.contains(&key.name))?;
+    request.command.as_ref()?;
+    Some(Denial {
+        rule: pinned.path().to_owned(),
+        reason: format!("the module {} does not grant {}", pinned.path(), key.name),
+        remedy: String::new(),
+    })
+}
+
+/// A request without a command.
+pub(super) fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request {
+    let now = time::now();
+    Request {
+        purpose,
+        agent: label(agent),
+        keys,
+        command: None,
+        directory: None,
+        timeout: None,
+        time: Moment {
+            unix_seconds: now.unsigned_abs(),
+            utc_offset_minutes: time::utc_offset_minutes(now),
+        },
+    }
+}
+
+/// The keys of a run, as policy sees them.
+fn keys(selected: &[Selected], keyring: &impl Keyring) -> Result<Vec<Key>, RunError> {
+    let key = |one: &Selected| {
+        let entry = keyring.lookup(&one.name)?;
+        Ok(Key {
+            name: one.name.clone(),
+            named: one.named,
+            tags: entry.map(|entry| entry.metadata.tags).unwrap_or_default(),
+        })
+    };
+    selected.iter().map(key).collect()
+}
+
+/// Every secret is there and valid; a pattern has found something.
+fn require_usable(
+    request: &RunRequest,
+    selected: &[Selected],
+    keyring: &impl Keyring,
+) -> Result<(), RunError> {
+    if selected.is_empty() {
+        let patterns: Vec<_> = request.keys.iter().map(KeyPattern::as_str).collect();
+        return Err(RunError::SecretNotFound(patterns.join(", ")));
+    }
+    for Selected { name, asked, .. } in selected {
+        let missing = || RunError::SecretNotFound(asked.clone());
+        let entry = keyring.lookup(name)?.ok_or_else(missing)?;
+        if entry.is_expired(time::now()) {
+            return Err(RunError::Expired(name.clone()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Questions about a policy file: whether it can be used, and what it decides. Nothing runs, nothing is recorded, and there is no
+//! vault here; what decides is what decides for agents.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::agent::RunRequest;
+use super::judge::{Facts, Judge, Keyring};
+use super::project::Project;
+use super::{POLICY_FILE, RunError};
+use crate::name::SecretName;
+use crate::policy::{self, Case, Decision, Expectation, Fault, Grant, Place, Policy};
+use crate::policy::{PolicySource, Problem, Request, Table};
+use crate::vault::Entry;
+
+/// Where a person asks about policy.
+pub struct PolicyDoor {
+    judge: Judge,
+    path: PathBuf,
+    is_own: bool,
+}
+
+/// What the server would do about a request.
+#[derive(Debug)]
+pub struct Explained {
+    /// The facts, as policy sees them; none for a request that is refused before.
+    pub facts: Option<Request>,
+    /// The canonical path of the program.
+    pub canonical: Option<PathBuf>,
+    /// The limits of the yes, or why not.
+    pub answer: Result<Grant, RunError>,
+}
+
+/// How a table of requests and a policy file agree.
+#[derive(Debug)]
+pub struct Tested {
+    /// The number of requests.
+    pub cases: usize,
+    /// Those that were not decided as expected.
+    pub failures: Vec<Mismatch>,
+}
+
+/// A request that was not decided as expected.
+#[derive(Debug)]
+pub struct Mismatch {
+    /// Where it stands in the table.
+    pub place: Place,
+    /// The request, and what was expected.
+    pub case: Case,
+    /// What was decided. What is refused before a decision is denied.
+    pub decided: Expectation,
+    /// Rule and reason.
+    pub why: String,
+}
+
+/// The keys of a vault that may not be open.
+struct Keys<'a>(Option<&'a [Entry]>);
+
+impl Keyring for Keys<'_> {
+    fn names(&self) -> Result<Vec<SecretName>, RunError> {
+        let entries = self.0.ok_or(RunError::NamesUnknown)?.iter();
+        Ok(entries.map(|entry| entry.name.clone()).collect())
+    }
+
+    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError> {
+        let mut entries = self.0.unwrap_or_default().iter();
+        Ok(entries.find(|entry| entry.name == *name).cloned())
+    }
+
+    fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl PolicyDoor {
+    /// For the policy file of the vault in `dir`, or for another `file`, which may then be anybody's.
+    pub fn new(dir: PathBuf, file: Option<&Path>, password_file: Option<&Path>) -> Self {
+        let own = dir.join(POLICY_FILE);
+        let is_own = file.is_none_or(|file| is_same_place(file, &own));
+        let (source, path, dir) = match file.filter(|_| !is_own) {
+            None => (PolicySource::new(&own), own, dir),
+            Some(file) => (PolicySource::draft(file), file.to_owned(), dir),
+        };
+        Self {
+            judge: Judge::of(source, dir, password_file),
+            path,
+            is_own,
+        }
+    }
+
+    /// Where the policy file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is the vault's own. Of another one, nothing is judged but what it says.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// Writes a file to begin with, which allows nothing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when there is one.
+    pub fn create(&self) -> io::Result<()> {
+        policy::create_starter(&self.path)
+    }
+
+    /// All that is wrong with the file, each with its place if it has one; else what it says.
+    pub fn check(&self) -> Result<Arc<Policy>, Vec<(Option<Place>, String)>> {
+        let policy = (self.judge.policy()).map_err(|_| self.judge.problems())?;
+        let mut problems = Vec::new();
+        if self.is_own {
+            problems.extend(self.out_of_file(&policy));
+        }
+        if problems.is_empty() {
+            Ok(policy)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// What keeps a well-formed file from being used on this machine: `paths` that cannot be opened, modules that are not what was pinned.
+    fn out_of_file(&self, policy: &Policy) -> Vec<(Option<Place>, String)> {
+        let mut problems = Vec::new();
+        if let Err(closed) = self.judge.openings(policy, None) {
+            let located = |problem: Problem| (self.judge.place(&problem.path), problem.to_string());
+            problems.extend(closed.into_iter().map(located));
+        }
+        for (number, pinned) in policy.sanitizers().iter().enumerate() {
+            if let Err(error) = self.judge.try_sanitizer(pinned) {
+                let entry = format!("sanitizers[{number}]");
+                let place = self.judge.place(&entry);
+                problems.push((place, format!("{entry}: {error}")));
+            }
+        }
+        problems
+    }
+
+    /// What the server of a project would do about a request. Without `entries`, the secrets of the vault, keys have no tags and
+    /// are taken to exist.
+    pub fn explain(
+        &self,
+        project: &Path,
+        agent: &str,
+        request: &RunRequest,
+        entries: Option<&[Entry]>,
+    ) -> Result<Explained, RunError> {
+        let policy = self.judge.policy()?;
+        let project = Project::new(project, &self.judge.kept);
+        let keys = Keys(entries);
+        let judge = &self.judge;
+        let facts = match judge.facts(&policy, &project, &keys, agent, request) {
+            Ok(facts) => facts,
+            Err(error) => {
+                return Ok(Explained {
+                    facts: None,
+                    canonical: None,
+                    answer: Err(error),
+                });
+            }
+        };
+        let answer = judge.grant(&policy, &facts.question).and_then(|grant| {
+            judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
+            Ok(grant)
+        });
+        let program = facts.program.as_ref();
+        Ok(Explained {
+            canonical: program.and_then(|program| fs::canonicalize(&program.path).ok()),
+            facts: Some(facts.question),
+            answer,
+        })
+    }
+
+    /// Where a rule stands in the file, if it is one of the file's.
+    pub fn place_of(&self, rule: &str) -> Option<Place> {
+        self.judge.place(&entry_of(rule)?)
+    }
+
+    /// Compares decisions with a table of requests and expectations, which `file` holds. Only the policy is asked: what the vault holds, and
+    /// whether paths and modules of the policy file exist, does not matter.
+    pub fn test(&self, project: &Path, file: &Path) -> Result<Tested, RunError> {
+        let table = fs::read(file)
+            .map_err(Fault::Unreadable)
+            .and_then(|bytes| Table::parse(&bytes));
+        let table = table.map_err(|fault| RunError::Table {
+            path: file.to_owned(),
+            fault,
+        })?;
+        let policy = self.judge.policy()?;
+        let project = Project::new(project, &self.judge.kept);
+        let cases = table.cases.len();
+        let mut failures = Vec::new();
+        for (place, case) in table.cases {
+            let (decided, why) = self.decide(&policy, &project, &case)?;
+            let because = case.because.as_deref().unwrap_or_default();
+            if decided != case.expect || !why.contains(because) {
+                failures.push(Mismatch {
+                    place,
+                    case,
+                    decided,
+                    why,
+                });
+            }
+        }
+        Ok(Tested { cases, failures })
+    }
+
+    fn decide(
+        &self,
+        policy: &Policy,
+        project: &Project,
+        case: &Case,
+    ) -> Result<(Expectation, String), RunError> {
+        let request = RunRequest {
+            keys: case.keys().cloned().collect(),
+            command: case.command.clone(),
+            arguments: case.arguments().to_vec(),
+            env: case.env.clone(),
+            cwd: case.cwd.clone(),
+            ..RunRequest::default()
+        };
+        let facts = self
+            .judge
+            .facts(policy, project, &Keys(None), &case.agent, &request);
+        let question = match facts {
+            Ok(Facts { question, .. }) => question,
+            Err(error) => return Ok((Expectation::Deny, error.to_string())),
+        };
+        Ok(match self.judge.decide(policy, &question)? {
+            Decision::Allow(grant) => (Expectation::Allow, grant.rule),
+            Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
+            Decision::Deny(denial) => {
+                let why = format!("{}: {}", denial.rule, denial.reason);
+                (Expectation::Deny, why)
+            }
+        })
+    }
+}
+
+/// The entry of the file that a rule names: `policies[0] claude: denied_keys[1] x` is `policies[0].denied_keys[1]`.
+fn entry_of(rule: &str) -> Option<String> {
+    let word = |text: &str| text.split([':', ' ']).next().map(str::to_owned);
+    let entry = word(rule)?;
+    match rule.rsplit_once(": ") {
+        Some((_, inner)) if entry.starts_with("policies[") => {
+            Some(format!("{entry}.{}", word(inner)?))
+        }
+        _ => Some(entry),
+    }
+}
+
+/// Whether two paths name one entry of one directory.
+fn is_same_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+        Some(parent.join(path.file_name()?))
+    };
+    a == b || place(a).is_some_and(|place_of_a| place(b) == Some(place_of_a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_names_its_entry() {
+        for (rule, entry) in [
+            ("allowed_commands[0]: npm: test", "allowed_commands[0]"),
+            (
+                "policies[1] my agent: denied_keys[2] */prod",
+                "policies[1].denied_keys[2]",
+            ),
+            ("policies[1] a: b: capabilities", "policies[1].capabilities"),
+            ("default_action: deny", "default_action"),
+            ("policies", "policies"),
+        ] {
+            assert_eq!(entry_of(rule).as_deref(), Some(entry));
+        }
+    }
+
+    #[test]
+    fn the_vaults_own_file_is_known_by_any_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |path: &str| {
+            let path = dir.path().join(path);
+            PolicyDoor::new(dir.path().to_owned(), Some(&path), None).is_own()
+        };
+        assert!(file(POLICY_FILE) && file("./mcp-policy.yaml"));
+        assert!(!file("other.yaml") && !file("missing/mcp-policy.yaml"));
+    }
+}

@@ -11,7 +11,7 @@ use super::judge::{Facts, Judge, Keyring};
 use super::project::Project;
 use super::{POLICY_FILE, RunError};
 use crate::name::SecretName;
-use crate::policy::{self, Case, Decision, Expectation, Fault, Grant, Place, Policy};
+use crate::policy::{self, Case, Decision, Expectation, Grant, Place, Policy};
 use crate::policy::{PolicySource, Problem, Request, Table};
 use crate::vault::Entry;
 
@@ -132,8 +132,11 @@ impl PolicyDoor {
         for (number, pinned) in policy.sanitizers().iter().enumerate() {
             if let Err(error) = self.judge.try_sanitizer(pinned) {
                 let entry = format!("sanitizers[{number}]");
-                let place = self.judge.place(&entry);
-                problems.push((place, format!("{entry}: {error}")));
+                let fact = match error {
+                    RunError::Module(unusable) => unusable.to_string(),
+                    other => other.to_string(),
+                };
+                problems.push((self.judge.place(&entry), format!("{entry}: {fact}")));
             }
         }
         problems
@@ -182,10 +185,7 @@ impl PolicyDoor {
     /// Compares decisions with a table of requests and expectations, which `file` holds. Only the policy is asked: what the vault holds, and
     /// whether paths and modules of the policy file exist, does not matter.
     pub fn test(&self, project: &Path, file: &Path) -> Result<Tested, RunError> {
-        let table = fs::read(file)
-            .map_err(Fault::Unreadable)
-            .and_then(|bytes| Table::parse(&bytes));
-        let table = table.map_err(|fault| RunError::Table {
+        let table = Table::read(file).map_err(|fault| RunError::Table {
             path: file.to_owned(),
             fault,
         })?;

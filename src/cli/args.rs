@@ -1,10 +1,13 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
+mod policy;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::time::{Expiry, Span};
 
@@ -58,6 +61,9 @@ pub(super) enum Command {
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Write, check and try out the policy file, which governs agents
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Tell what this machine can enforce on commands
     Status(StatusArgs),
     /// Serve AI agents: MCP over standard input and output

@@ -8,6 +8,7 @@
 mod args;
 mod audit;
 mod delete;
+mod explain;
 mod export;
 mod failure;
 mod filter;
@@ -16,6 +17,7 @@ mod init;
 mod list;
 mod mcp_server;
 mod output;
+mod policy;
 mod run;
 mod set;
 mod status;
@@ -69,6 +71,7 @@ fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
         Command::Filter(args) => filter::run(&access, &args),
         Command::Export(args) => export::run(&access, &args),
         Command::Audit(command) => audit::run(&access, &command),
+        Command::Policy(command) => policy::run(&access, command),
         Command::Status(args) => status::run(&args),
         Command::McpServer(args) => mcp_server::run(&access, args),
     }

@@ -107,7 +107,7 @@ impl PolicySource {
 }
 
 /// Reads a file; a guarded one only if it is the user's own, with the right mode, and no link.
-fn read(path: &Path, guarded: bool) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(path: &Path, guarded: bool) -> Result<Vec<u8>, Fault> {
     // Without NONBLOCK, opening a named pipe would wait for somebody to write to it.
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, guarded);

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What the error at the end says.
-const FOUND: &str = "found";
+const FOUND: &str = "this is the entry";
 
 /// Line and column of the entry at `path`, both from 1. None where the file has no such entry.
 pub(super) fn entry(text: &str, path: &str) -> Option<(usize, usize)> {

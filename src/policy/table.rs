@@ -1,13 +1,14 @@
 //! A table of requests and the decisions that are expected of a policy file.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 
 use super::error::{Fault, Place};
-use super::place;
 use super::units::List;
+use super::{file, place};
 use crate::name::KeyPattern;
 
 /// Requests, in the order of their file.
@@ -85,6 +86,14 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 impl Table {
+    /// Reads a file, which may be anybody's.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no regular file or larger than a policy file may be, and as [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Table, Fault> {
+        Table::parse(&file::read(path, false)?)
+    }
+
     /// Takes the bytes of a file.
     ///
     /// # Errors
@@ -161,7 +170,7 @@ mod tests {
                 "the name of a key",
             ),
             ("agent: a\n", 1, 1, "a list"),
-            ("- [\n", 2, 1, "did not find expected"),
+            ("- [\n", 1, 3, "a mapping with `agent`"),
         ] {
             match Table::parse(text.as_bytes()).unwrap_err() {
                 Fault::Syntax {

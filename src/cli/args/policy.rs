@@ -1,0 +1,63 @@
+//! The command line of `secretctl policy`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::name::KeyPattern;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum PolicyCommand {
+    /// Write a policy file to begin with: it allows nothing, and its comments say how to allow something
+    Init,
+    /// Say whether the policy file can be used, and all that is wrong with it. It needs no password
+    Check {
+        /// Another file than the vault's own, of which only what it says is checked
+        file: Option<PathBuf>,
+    },
+    /// Tell what the policy decides on an agent's command, and why: exit code 0 if it is allowed, 1 if not
+    ///
+    /// Nothing runs and nothing is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this
+    /// project. With a pattern in --keys the vault is unlocked; without one, the keys are taken to exist.
+    Explain(ExplainArgs),
+    /// Compare the policy's decisions with a table of requests: exit code 0 if all are as expected
+    ///
+    /// The table is a YAML list of mappings with `agent`, `command` (a whole line, or a program with `args`), `expect` (allow, deny or ask) and where
+    /// they matter `keys` (names), `cwd`, `env` and `because`: a part of the rule or of the reason. Programs are looked up on this machine.
+    /// The vault is not unlocked, so that tables can be run in CI.
+    Test {
+        /// The table
+        file: PathBuf,
+        /// Another policy file than the vault's own
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Root of the project that commands may run in [default: the current directory]
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExplainArgs {
+    /// Name of the agent
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) agent: String,
+    /// Secrets or patterns that the command is to get, separated by commas
+    #[arg(long, short, value_name = "KEY,…", value_delimiter = ',')]
+    pub(in crate::cli) keys: Vec<KeyPattern>,
+    /// Environment whose aliases apply to the keys
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) env: Option<String>,
+    /// Directory that the agent asks to run in, below the project's root
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) cwd: Option<String>,
+    /// Root of the project that commands may run in [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) project: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+    /// The command and its arguments; one word alone is split as a line
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(in crate::cli) command: Vec<String>,
+}

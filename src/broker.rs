@@ -9,7 +9,8 @@
 //! is recorded only by being written to disk, and an agent is answered with [`Sanitized`] bytes only. An
 //! error in policy denies, an error in the sanitizer withholds the output, an error in the log stops the run.
 //!
-//! Two handles lead here: [`AgentDoor`], which has no way to a value, and [`PersonDoor`].
+//! Two handles lead here: [`AgentDoor`], which has no way to a value, and [`PersonDoor`]. A third one, [`PolicyDoor`], leads only as far as
+//! the decision.
 
 #![forbid(unsafe_code)]
 
@@ -20,9 +21,11 @@ mod filter;
 mod hide;
 mod jail;
 mod judge;
+mod keyring;
 mod person;
 mod plan;
 mod policy_door;
+mod policy_table;
 mod program;
 mod project;
 mod reach;
@@ -41,7 +44,8 @@ pub use self::error::RunError;
 pub use self::filter::Filtering;
 pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
-pub use self::policy_door::{Explained, Mismatch, PolicyDoor, Tested};
+pub use self::policy_door::{Explained, PolicyDoor};
+pub use self::policy_table::{Mismatch, Tested};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
@@ -53,11 +57,11 @@ pub use crate::policy::{Expectation, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 
-use self::judge::{Judge, Keyring};
+use self::judge::Judge;
 use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
-use crate::vault::{AuditKeys, Entry, Transaction, Vault};
+use crate::vault::{AuditKeys, Transaction, Vault};
 use crate::wasm::Host;
 
 /// The policy file's name in the vault's directory.
@@ -134,16 +138,6 @@ impl Broker {
             keys,
             detail,
         }
-    }
-}
-
-impl Keyring for Broker {
-    fn names(&self) -> Result<Vec<SecretName>, RunError> {
-        Ok(self.vault().names()?)
-    }
-
-    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError> {
-        Ok(self.vault().entry(name)?)
     }
 }
 

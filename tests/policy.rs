@@ -6,8 +6,10 @@ mod support;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use build_modules::POLICY_EXAMPLE;
 use serde_json::json;
 use support::agent::{AGENT, Agent};
+use support::modules::{self, built};
 use support::{Answer, Invocation, SECRETCTL, Sandbox};
 
 const POLICY: &str = r#"version: 1
@@ -314,4 +316,70 @@ fn what_an_agent_or_a_file_is_called_cannot_act_on_a_terminal() {
     let answer = policy(&sandbox, &["test", "t.yaml"]);
     assert!(!answer.text().contains('\u{1b}'), "{answer}");
     assert_eq!(answer.text().lines().count(), 2, "{answer}");
+}
+
+#[tokio::test]
+async fn modules_take_part_as_they_do_for_the_server() {
+    let Some(module) = built(&POLICY_EXAMPLE) else {
+        return;
+    };
+    let sandbox = modules::vault();
+    let agent = Agent::without_project(&sandbox).await;
+    let explain = ["policy", "explain", "--agent", AGENT, "--keys", "KEY"];
+    let explain = || {
+        sandbox
+            .secretctl(explain)
+            .args(["--json", "--", "echo", "ran"])
+            .answer()
+    };
+    let use_hours = |hours: &str| {
+        let days = "days: [mon, tue, wed, thu, fri, sat, sun]";
+        let config = format!("{{ {hours}, {days} }}");
+        let entry = modules::entry(&sandbox, "office-hours.wasm", &module, &config);
+        sandbox.policy(&format!("allowed_commands: [echo]\nmodules:\n{entry}"));
+    };
+    use_hours("from: '00:00', to: '24:00'");
+    assert_eq!(
+        explain().succeeded().json()["rule"],
+        "allowed_commands[0]: echo; modules/office-hours.wasm: hours"
+    );
+    policy(&sandbox, &["check"]).succeeded();
+    // They see tags, which are in the vault.
+    assert_eq!(
+        policy(&sandbox, &["explain", "--agent", AGENT, "--", "echo"]).code,
+        3
+    );
+
+    use_hours("from: '00:00', to: '00:00'");
+    let denied = explain();
+    assert_eq!(denied.code, 1, "{denied}");
+    let denied = denied.json();
+    assert_eq!(
+        (&denied["rule"], &denied["line"]),
+        (&json!("modules/office-hours.wasm: hours"), &json!(3))
+    );
+    let refusal = agent.run("KEY", "echo ran").await.refusal();
+    for said in ["reason", "rule", "remedy"] {
+        assert!(
+            refusal.contains(denied[said].as_str().expect("text")),
+            "{said}: {refusal}"
+        );
+    }
+    let case =
+        "- { agent: claude-code, command: echo, keys: [KEY], expect: deny, because: hours }\n";
+    fs::write(sandbox.home().join("table.yaml"), case).expect("written");
+    policy(&sandbox, &["test", "table.yaml"]).succeeded();
+    // A copy elsewhere finds no module there, and without it nothing is decided.
+    let draft = sandbox.home().join("draft.yaml");
+    fs::copy(sandbox.policy_file(), draft).expect("copied");
+    let lost = policy(&sandbox, &["test", "table.yaml", "--policy", "draft.yaml"]);
+    let fact = "the module modules/office-hours.wasm does not exist";
+    assert!(lost.code == 1 && lost.stderr.contains(fact), "{lost}");
+
+    use_hours("from: nine, to: '18:00'");
+    let answer = policy(&sandbox, &["check"]);
+    let fact =
+        "line 3, column 5: modules[0]: the module modules/office-hours.wasm gave no usable answer";
+    assert!(answer.code == 1 && answer.stderr.contains(fact), "{answer}");
+    agent.stop().await;
 }

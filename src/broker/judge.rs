@@ -10,41 +10,31 @@ use secretctl_runner::{Confinement, WorkingDirectory};
 use super::agent::RunRequest;
 use super::decide::label;
 use super::jail::trusted_dirs;
+use super::keyring::{Keyring, keys, require_usable};
 use super::program::{NameIndex, Program, TrustedPath};
 use super::project::{Place, Project};
 use super::selection::{self, Selected};
 use super::words::Words;
 use super::{POLICY_FILE, RunError};
-use crate::name::{EnvName, KeyPattern, SecretName};
+use crate::name::{EnvName, SecretName};
 use crate::policy::{
     self, Decision, Denial, Grant, Key, Moment, PinnedModule, Policy, PolicyError, PolicySource,
     Purpose, Request,
 };
 use crate::time;
-use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Host};
 
 /// The policy file, the modules, and the programs of this machine.
 pub(super) struct Judge {
     /// The directory of the vault.
     pub(super) dir: PathBuf,
+    /// What the paths of modules in the policy file are relative to: its own directory.
+    modules: PathBuf,
     /// What no command may see: that directory, and the file with the master password.
     pub(super) kept: Vec<PathBuf>,
     policy: Mutex<PolicySource>,
     names: NameIndex,
     host: OnceLock<Host>,
-}
-
-/// What a vault holds, without values.
-pub(super) trait Keyring {
-    /// All names.
-    fn names(&self) -> Result<Vec<SecretName>, RunError>;
-    /// What is known of one of them.
-    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError>;
-    /// Whether it is known at all what the vault holds.
-    fn is_known(&self) -> bool {
-        true
-    }
 }
 
 /// What is found out about a command before anybody decides.
@@ -77,8 +67,13 @@ impl Judge {
     /// With a policy file that need not be the vault's own.
     pub(super) fn of(source: PolicySource, dir: PathBuf, password_file: Option<&Path>) -> Self {
         let password_file = password_file.map(Path::to_owned);
+        let modules = source
+            .path()
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty());
         Self {
             kept: std::iter::once(dir.clone()).chain(password_file).collect(),
+            modules: modules.unwrap_or(Path::new(".")).to_owned(),
             dir,
             policy: Mutex::new(source),
             names: NameIndex::default(),
@@ -161,7 +156,7 @@ impl Judge {
             let granted: HashSet<&SecretName> = grant.keys.iter().collect();
             let mut left = request.clone();
             left.keys.retain(|key| granted.contains(&key.name));
-            let module = host.custom().policy(&self.dir, pinned)?;
+            let module = host.custom().policy(&self.modules, pinned)?;
             decision = decision.and(module.decide(&left)?);
             if let Some(denial) = withheld(pinned, &left, &decision) {
                 decision = Decision::Deny(denial);
@@ -213,15 +208,32 @@ impl Judge {
     /// The policy file's own sanitizers, ready to be started.
     fn sanitizers(&self, policy: &Policy) -> Result<Vec<CustomSanitizer>, RunError> {
         let custom = self.host()?.custom();
-        let load = |pinned| Ok(custom.sanitizer(&self.dir, pinned)?);
+        let load = |pinned| Ok(custom.sanitizer(&self.modules, pinned)?);
         policy.sanitizers().iter().map(load).collect()
+    }
+
+    /// Has the built-in module read the policy file, as each request does.
+    pub(super) fn try_built_in(&self, policy: &Policy) -> Result<(), RunError> {
+        let decision = (self.host()?.policy()).decide(policy.guest_document(), &trial());
+        decision.map(drop).map_err(RunError::PolicyModule)
+    }
+
+    /// Loads a policy module and asks it once, as each request does.
+    pub(super) fn try_policy(&self, pinned: &PinnedModule) -> Result<(), RunError> {
+        let module = self.host()?.custom().policy(&self.modules, pinned)?;
+        Ok(module.decide(&trial()).map(drop)?)
     }
 
     /// Loads a sanitizer and starts it once, as a run does.
     pub(super) fn try_sanitizer(&self, pinned: &PinnedModule) -> Result<(), RunError> {
-        let sanitizer = self.host()?.custom().sanitizer(&self.dir, pinned)?;
-        sanitizer.start().map(drop).map_err(RunError::from)
+        let sanitizer = (self.host()?.custom()).sanitizer(&self.modules, pinned)?;
+        Ok(sanitizer.start().map(drop)?)
     }
+}
+
+/// A request about nothing, of nobody.
+fn trial() -> Request {
+    question(Purpose::Reference, "", Vec::new())
 }
 
 /// The denial of a command that a module let run without a key that was named: it would run without what it asked for.
@@ -252,37 +264,4 @@ pub(super) fn question(purpose: Purpose, agent: &str, keys: Vec<Key>) -> Request
             utc_offset_minutes: time::utc_offset_minutes(now),
         },
     }
-}
-
-/// The keys of a run, as policy sees them.
-fn keys(selected: &[Selected], keyring: &impl Keyring) -> Result<Vec<Key>, RunError> {
-    let key = |one: &Selected| {
-        let entry = keyring.lookup(&one.name)?;
-        Ok(Key {
-            name: one.name.clone(),
-            named: one.named,
-            tags: entry.map(|entry| entry.metadata.tags).unwrap_or_default(),
-        })
-    };
-    selected.iter().map(key).collect()
-}
-
-/// Every secret is there and valid; a pattern has found something.
-fn require_usable(
-    request: &RunRequest,
-    selected: &[Selected],
-    keyring: &impl Keyring,
-) -> Result<(), RunError> {
-    if selected.is_empty() {
-        let patterns: Vec<_> = request.keys.iter().map(KeyPattern::as_str).collect();
-        return Err(RunError::SecretNotFound(patterns.join(", ")));
-    }
-    for Selected { name, asked, .. } in selected {
-        let missing = || RunError::SecretNotFound(asked.clone());
-        let entry = keyring.lookup(name)?.ok_or_else(missing)?;
-        if entry.is_expired(time::now()) {
-            return Err(RunError::Expired(name.clone()));
-        }
-    }
-    Ok(())
 }

@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::agent::RunRequest;
-use super::judge::{Facts, Judge, Keyring};
+use super::judge::Judge;
+use super::keyring::Keys;
 use super::project::Project;
 use super::{POLICY_FILE, RunError};
-use crate::name::SecretName;
-use crate::policy::{self, Case, Decision, Expectation, Grant, Place, Policy};
-use crate::policy::{PolicySource, Problem, Request, Table};
+use crate::policy::{self, Grant, Place, Policy, PolicySource, Problem, Request};
 use crate::vault::Entry;
 
 /// Where a person asks about policy.
 pub struct PolicyDoor {
-    judge: Judge,
+    pub(super) judge: Judge,
     path: PathBuf,
     is_own: bool,
 }
@@ -31,47 +30,6 @@ pub struct Explained {
     pub canonical: Option<PathBuf>,
     /// The limits of the yes, or why not.
     pub answer: Result<Grant, RunError>,
-}
-
-/// How a table of requests and a policy file agree.
-#[derive(Debug)]
-pub struct Tested {
-    /// The number of requests.
-    pub cases: usize,
-    /// Those that were not decided as expected.
-    pub failures: Vec<Mismatch>,
-}
-
-/// A request that was not decided as expected.
-#[derive(Debug)]
-pub struct Mismatch {
-    /// Where it stands in the table.
-    pub place: Place,
-    /// The request, and what was expected.
-    pub case: Case,
-    /// What was decided. What is refused before a decision is denied.
-    pub decided: Expectation,
-    /// Rule and reason.
-    pub why: String,
-}
-
-/// The keys of a vault that may not be open.
-struct Keys<'a>(Option<&'a [Entry]>);
-
-impl Keyring for Keys<'_> {
-    fn names(&self) -> Result<Vec<SecretName>, RunError> {
-        let entries = self.0.ok_or(RunError::NamesUnknown)?.iter();
-        Ok(entries.map(|entry| entry.name.clone()).collect())
-    }
-
-    fn lookup(&self, name: &SecretName) -> Result<Option<Entry>, RunError> {
-        let mut entries = self.0.unwrap_or_default().iter();
-        Ok(entries.find(|entry| entry.name == *name).cloned())
-    }
-
-    fn is_known(&self) -> bool {
-        self.0.is_some()
-    }
 }
 
 impl PolicyDoor {
@@ -112,6 +70,9 @@ impl PolicyDoor {
     pub fn check(&self) -> Result<Arc<Policy>, Vec<(Option<Place>, String)>> {
         let policy = (self.judge.policy()).map_err(|_| self.judge.problems())?;
         let mut problems = Vec::new();
+        if let Err(error) = self.judge.try_built_in(&policy) {
+            problems.push((None, error.to_string()));
+        }
         if self.is_own {
             problems.extend(self.out_of_file(&policy));
         }
@@ -129,17 +90,32 @@ impl PolicyDoor {
             let located = |problem: Problem| (self.judge.place(&problem.path), problem.to_string());
             problems.extend(closed.into_iter().map(located));
         }
+        for (number, pinned) in policy.modules().iter().enumerate() {
+            let tried = self.judge.try_policy(pinned);
+            problems.extend(self.of_module(&format!("modules[{number}]"), tried));
+        }
         for (number, pinned) in policy.sanitizers().iter().enumerate() {
-            if let Err(error) = self.judge.try_sanitizer(pinned) {
-                let entry = format!("sanitizers[{number}]");
-                let fact = match error {
-                    RunError::Module(unusable) => unusable.to_string(),
-                    other => other.to_string(),
-                };
-                problems.push((self.judge.place(&entry), format!("{entry}: {fact}")));
-            }
+            let tried = self.judge.try_sanitizer(pinned);
+            problems.extend(self.of_module(&format!("sanitizers[{number}]"), tried));
         }
         problems
+    }
+
+    fn of_module(
+        &self,
+        entry: &str,
+        tried: Result<(), RunError>,
+    ) -> Option<(Option<Place>, String)> {
+        let fact = match tried.err()? {
+            RunError::Module(unusable) => unusable.to_string(),
+            other => other.to_string(),
+        };
+        Some((self.judge.place(entry), format!("{entry}: {fact}")))
+    }
+
+    /// Whether decisions depend on what the vault holds: modules see the tags of keys.
+    pub fn has_modules(&self) -> Result<bool, RunError> {
+        Ok(!self.judge.policy()?.modules().is_empty())
     }
 
     /// What the server of a project would do about a request. Without `entries`, the secrets of the vault, keys have no tags and
@@ -179,64 +155,17 @@ impl PolicyDoor {
 
     /// Where a rule stands in the file, if it is one of the file's.
     pub fn place_of(&self, rule: &str) -> Option<Place> {
-        self.judge.place(&entry_of(rule)?)
-    }
-
-    /// Compares decisions with a table of requests and expectations, which `file` holds. Only the policy is asked: what the vault holds, and
-    /// whether paths and modules of the policy file exist, does not matter.
-    pub fn test(&self, project: &Path, file: &Path) -> Result<Tested, RunError> {
-        let table = Table::read(file).map_err(|fault| RunError::Table {
-            path: file.to_owned(),
-            fault,
-        })?;
-        let policy = self.judge.policy()?;
-        let project = Project::new(project, &self.judge.kept);
-        let cases = table.cases.len();
-        let mut failures = Vec::new();
-        for (place, case) in table.cases {
-            let (decided, why) = self.decide(&policy, &project, &case)?;
-            let because = case.because.as_deref().unwrap_or_default();
-            if decided != case.expect || !why.contains(because) {
-                failures.push(Mismatch {
-                    place,
-                    case,
-                    decided,
-                    why,
-                });
-            }
-        }
-        Ok(Tested { cases, failures })
-    }
-
-    fn decide(
-        &self,
-        policy: &Policy,
-        project: &Project,
-        case: &Case,
-    ) -> Result<(Expectation, String), RunError> {
-        let request = RunRequest {
-            keys: case.keys().cloned().collect(),
-            command: case.command.clone(),
-            arguments: case.arguments().to_vec(),
-            env: case.env.clone(),
-            cwd: case.cwd.clone(),
-            ..RunRequest::default()
+        let policy = self.judge.policy().ok()?;
+        let mut modules = policy.modules().iter();
+        let module = modules.position(|pinned| {
+            let rest = rule.strip_prefix(pinned.path());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+        });
+        let entry = match module {
+            Some(number) => format!("modules[{number}]"),
+            None => entry_of(rule)?,
         };
-        let facts = self
-            .judge
-            .facts(policy, project, &Keys(None), &case.agent, &request);
-        let question = match facts {
-            Ok(Facts { question, .. }) => question,
-            Err(error) => return Ok((Expectation::Deny, error.to_string())),
-        };
-        Ok(match self.judge.decide(policy, &question)? {
-            Decision::Allow(grant) => (Expectation::Allow, grant.rule),
-            Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
-            Decision::Deny(denial) => {
-                let why = format!("{}: {}", denial.rule, denial.reason);
-                (Expectation::Deny, why)
-            }
-        })
+        self.judge.place(&entry)
     }
 }
 

@@ -24,7 +24,9 @@ struct Verdict {
 pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
     let door = policy::door(access, None)?;
     let has_patterns = args.keys.iter().any(|key| key.exact().is_none());
-    let entries = match has_patterns {
+    let needs_vault =
+        has_patterns || (door.has_modules()).map_err(|error| policy::failure(error, &door))?;
+    let entries = match needs_vault {
         true => Some(access.door()?.entries()?),
         false => None,
     };

@@ -94,7 +94,8 @@ fn invalid(door: &PolicyDoor, problems: &[(Option<Place>, String)]) -> Failure {
         fact.push_str(&problem);
     }
     let failure = Failure::new(fact);
-    if door.is_own() && problems.iter().any(|(place, _)| place.is_none()) {
+    // One problem without a place is that of the file as such.
+    if door.is_own() && matches!(problems, [(None, _)]) {
         failure.next("it must be a regular file of yours with mode 0600; secretctl policy init writes one where there is none")
     } else {
         failure
@@ -113,7 +114,7 @@ fn test(door: &PolicyDoor, table: &Path, at: Option<PathBuf>) -> Result<u8, Fail
     }
     let mut text = String::new();
     for mismatch in &tested.failures {
-        let line = format!("{}:{}", table.display(), line(mismatch));
+        let line = format!("{}{}", table.display(), line(mismatch));
         text.push_str(&output::printable(&line).replace('\n', " "));
         text.push('\n');
     }
@@ -130,16 +131,17 @@ fn test(door: &PolicyDoor, table: &Path, at: Option<PathBuf>) -> Result<u8, Fail
     })
 }
 
-/// `line: agent: command: expected allow, got deny (rule: reason)`
+/// `:line: agent: command: expected allow, got deny (rule: reason)`
 fn line(mismatch: &Mismatch) -> String {
     let case = &mismatch.case;
     let words = std::iter::once(&case.command).chain(case.arguments());
     let words: Vec<&str> = words.map(String::as_str).collect();
     let because = case.because.as_ref();
     let because = because.map_or_else(String::new, |text| format!(" because of '{text}'"));
+    let line = mismatch.place.as_ref();
+    let line = line.map_or_else(String::new, |place| format!(":{}", place.line));
     format!(
-        "{}: {}: {}: expected {}{because}, got {} ({})",
-        mismatch.place.line,
+        "{line}: {}: {}: expected {}{because}, got {} ({})",
         case.agent,
         words.join(" "),
         word(case.expect),

@@ -11,54 +11,45 @@ const FOUND: &str = "this is the entry";
 
 /// Line and column of the entry at `path`, both from 1. None where the file has no such entry.
 pub(super) fn entry(text: &str, path: &str) -> Option<(usize, usize)> {
-    let steps = steps(path)?;
     let from = serde_yaml::Deserializer::from_str(text);
-    let error = Along(&steps).deserialize(from).err()?;
+    let error = Along(path).deserialize(from).err()?;
     if !error.to_string().contains(FOUND) {
         return None;
     }
     error.location().map(|at| (at.line(), at.column()))
 }
 
-/// `a[2].b` as `a`, `2`, `b`.
-fn steps(path: &str) -> Option<Vec<Step<'_>>> {
-    let mut steps = Vec::new();
-    for part in path.split('.').filter(|part| !part.is_empty()) {
-        let (key, numbers) = part.split_at(part.find('[').unwrap_or(part.len()));
-        if !key.is_empty() {
-            steps.push(Step::Key(key));
-        }
-        for number in numbers.split(['[', ']']).filter(|text| !text.is_empty()) {
-            steps.push(Step::Number(number.parse().ok()?));
-        }
-    }
-    Some(steps)
-}
+/// Goes along the path that is left, and fails at its end.
+struct Along<'a>(&'a str);
 
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Key(&'a str),
-    Number(usize),
-}
-
-/// Goes along the steps that are left, and fails at their end.
-struct Along<'a>(&'a [Step<'a>]);
-
-impl<'de> DeserializeSeed<'de> for Along<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl Along<'_> {
+impl<'a> Along<'a> {
     fn end<E: de::Error>(&self) -> Result<(), E> {
         if self.0.is_empty() {
             Err(E::custom(FOUND))
         } else {
             Ok(())
         }
+    }
+
+    /// The path behind `key`, which may contain a dot itself.
+    fn behind_key(&self, key: &str) -> Option<Along<'a>> {
+        let path = self.0.strip_prefix('.').unwrap_or(self.0);
+        let rest = path.strip_prefix(key)?;
+        (rest.is_empty() || rest.starts_with(['.', '['])).then_some(Along(rest))
+    }
+
+    /// The number of an entry of a list, and the path behind it.
+    fn behind_number(&self) -> Option<(usize, Along<'a>)> {
+        let (number, rest) = self.0.strip_prefix('[')?.split_once(']')?;
+        Some((number.parse().ok()?, Along(rest)))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Along<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
     }
 }
 
@@ -72,11 +63,9 @@ impl<'de> Visitor<'de> for Along<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.end()?;
         while let Some(key) = map.next_key::<String>()? {
-            match self.0 {
-                [Step::Key(wanted), rest @ ..] if key == *wanted => {
-                    return map.next_value_seed(Along(rest));
-                }
-                _ => map.next_value::<IgnoredAny>()?,
+            match self.behind_key(&key) {
+                Some(rest) => return map.next_value_seed(rest),
+                None => map.next_value::<IgnoredAny>()?,
             };
         }
         Ok(())
@@ -84,15 +73,15 @@ impl<'de> Visitor<'de> for Along<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         self.end()?;
-        let [Step::Number(wanted), rest @ ..] = self.0 else {
+        let Some((wanted, rest)) = self.behind_number() else {
             return Ok(());
         };
-        for _ in 0..*wanted {
+        for _ in 0..wanted {
             if list.next_element::<IgnoredAny>()?.is_none() {
                 return Ok(());
             }
         }
-        list.next_element_seed(Along(rest)).map(drop)
+        list.next_element_seed(rest).map(drop)
     }
 
     fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
@@ -125,7 +114,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = "version: 1\nallowed_commands:\n- npm\n- command: aws\n  keys: [a, \"b\"]\n\
-                        limits: { processes: 3 }\nempty:\n";
+                        limits: { processes: 3 }\nempty:\ndo.t: { a: 1 }\n";
 
     #[test]
     fn entries_are_found() {
@@ -136,6 +125,8 @@ mod tests {
             ("allowed_commands[1].keys[1]", Some((5, 13))),
             ("limits.processes", Some((6, 22))),
             ("empty", Some((7, 7))),
+            ("do.t.a", Some((8, 12))),
+            ("allowed", None),
             ("allowed_commands[2]", None),
             ("allowed_commands[0].keys", None),
             ("version[0]", None),

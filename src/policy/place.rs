@@ -91,15 +91,6 @@ pub(super) fn entry(text: &str, path: &str) -> Option<Place> {
     })
 }
 
-/// The beginning of a file.
-pub(super) fn start(text: &str) -> Place {
-    Place {
-        line: 1,
-        column: 1,
-        text: line_of(text, 1),
-    }
-}
-
 fn line_of(text: &str, line: usize) -> String {
     let found = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     found.trim().chars().take(SHOWN_MAX_CHARS).collect()

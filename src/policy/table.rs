@@ -14,12 +14,12 @@ use crate::name::KeyPattern;
 /// Requests, in the order of their file.
 #[derive(Debug)]
 pub struct Table {
-    /// Each with its place.
-    pub cases: Vec<(Place, Case)>,
+    text: String,
+    cases: List<Case>,
 }
 
 /// One request, and what is expected of it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "a mapping with `agent`, `command`, `keys` and `expect`"
@@ -60,7 +60,7 @@ pub enum Expectation {
 }
 
 /// The name of a key, as a request has it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Name(KeyPattern);
 
 impl<'de> Deserialize<'de> for Name {
@@ -100,14 +100,21 @@ impl Table {
     /// [`Fault::Syntax`] for the first thing that is not understood.
     pub fn parse(bytes: &[u8]) -> Result<Table, Fault> {
         let text = std::str::from_utf8(bytes).map_err(|error| place::not_utf8(bytes, &error))?;
-        let cases: List<Case> =
-            serde_yaml::from_str(text).map_err(|error| place::of(text, &error))?;
-        let placed = |(number, case)| {
-            let place = place::entry(text, &format!("[{number}]"));
-            (place.unwrap_or_else(|| place::start(text)), case)
-        };
-        let cases = cases.0.into_iter().enumerate().map(placed).collect();
-        Ok(Table { cases })
+        let cases = serde_yaml::from_str(text).map_err(|error| place::of(text, &error))?;
+        Ok(Table {
+            text: text.to_owned(),
+            cases,
+        })
+    }
+
+    /// The requests.
+    pub fn cases(&self) -> &[Case] {
+        &self.cases.0
+    }
+
+    /// Where one of them stands.
+    pub fn place(&self, number: usize) -> Option<Place> {
+        place::entry(&self.text, &format!("[{number}]"))
     }
 }
 
@@ -132,9 +139,9 @@ mod tests {
         let text = b"# two\n- { agent: a, command: x, keys: [k], expect: allow }\n\n- agent: b\n  command: y\n  \
                      args: ['1']\n  expect: deny\n  because: no\n";
         let table = Table::parse(text).unwrap();
-        let lines: Vec<_> = table.cases.iter().map(|(place, _)| place.line).collect();
-        assert_eq!(lines, [2, 4]);
-        let (_, second) = &table.cases[1];
+        let line = |number| Some(table.place(number)?.line);
+        assert_eq!([line(0), line(1), line(2)], [Some(2), Some(4), None]);
+        let second = &table.cases()[1];
         assert_eq!(second.arguments(), ["1"]);
         assert_eq!(second.expect, Expectation::Deny);
         assert_eq!(second.because.as_deref(), Some("no"));

@@ -31,7 +31,7 @@ pub(super) struct Version;
 pub(super) struct Unsupported;
 
 /// At most [`ENTRIES_MAX`] values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
 /// A mapping of at most [`ENTRIES_MAX`] entries in the order of the file, in which no key comes twice.

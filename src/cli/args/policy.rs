@@ -18,7 +18,7 @@ pub(in crate::cli) enum PolicyCommand {
     /// Tell what the policy decides on an agent's command, and why: exit code 0 if it is allowed, 1 if not
     ///
     /// Nothing runs and nothing is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this
-    /// project. With a pattern in --keys the vault is unlocked; without one, the keys are taken to exist.
+    /// project. With a pattern in --keys, or `modules` in the policy file, the vault is unlocked; else the keys are taken to exist.
     Explain(ExplainArgs),
     /// Compare the policy's decisions with a table of requests: exit code 0 if all are as expected
     ///

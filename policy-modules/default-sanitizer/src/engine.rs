@@ -47,7 +47,7 @@ pub(crate) mod form {
 /// Bytes of all secrets together.
 const SECRETS_MAX_BYTES: usize = 4 << 20;
 
-/// Bytes of all needles together. Each costs 25 bytes in an automaton, so this is 300 MiB of linear memory: enough for
+/// Bytes of all needles together. Each costs 29 bytes in an automaton, so this is 348 MiB of linear memory: enough for
 /// some 200 KiB of secrets that are not longer than 4 KiB each, or for one of four mebibytes.
 const NEEDLES_MAX_BYTES: usize = 12 << 20;
 

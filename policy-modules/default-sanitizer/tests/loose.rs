@@ -120,3 +120,17 @@ fn letters_in_front_of_a_long_row_of_backspaces_go_on_behind_it() {
     let text = rows.concat() + "a baa baa baa baa baa baa bab ba";
     check(&[b"aaaaaaab".to_vec()], text.as_bytes(), &[]);
 }
+
+/// Each letter that is typed over brings back a state from which all ends of the needle were to be looked at.
+#[test]
+fn linear_time_whatever_is_typed_over() {
+    let needle = [vec![b'a'; 100_000], b"b".to_vec()].concat();
+    let typed = ["k\x08", "ak\x08", "kl\x08\x08"].map(|letters| letters.repeat(20_000));
+    for typed in typed {
+        let text = ["a".repeat(60_000), typed].concat();
+        let chunks: Vec<_> = text.as_bytes().chunks(8192).collect();
+        let found = run(start(std::slice::from_ref(&needle)), &chunks);
+        let unfinished = |range: &Range| range.form == 7;
+        assert!(found.iter().all(unfinished), "{found:?}");
+    }
+}

@@ -14,7 +14,7 @@ use crate::digits::GAP_MAX_BYTES as DIGITS_GAP_MAX_BYTES;
 use crate::grams::{GRAM, Grams, Windows};
 use crate::loose::{LETTERS, letters};
 use crate::needles::{LOOSE_MIN_BYTES, Needles, base64, hex};
-use crate::terminal::{BACKSPACE, Shown, Terminal, UNDONE_MAX};
+use crate::terminal::{self, BACKSPACE, Shown, Terminal, UNDONE_MAX};
 
 /// Letters that are judged together, at most.
 const WINDOW_MAX: usize = LOOSE_MIN_BYTES;
@@ -37,6 +37,14 @@ pub(crate) struct Stop {
     pub(crate) at: usize,
     /// Behind what made the scout stop.
     pub(crate) through: usize,
+}
+
+/// What terminals act on, and that was worked out.
+struct Passed {
+    /// Behind it.
+    behind: usize,
+    /// Behind the letters that were looked at with it.
+    judged: usize,
 }
 
 pub(crate) struct Scout {
@@ -76,10 +84,9 @@ impl Scout {
             beginnings.push(Beginning::of(&needle.bytes, 0)?);
         }
         let window = beginnings.iter().map(|beginning| beginning.count).min()?;
-        let steps = window + 1 - GRAM;
         let mut scout = Self {
             window,
-            grams: Grams::new(beginnings.len() * steps),
+            grams: Grams::new(beginnings.len() * (window + 1 - GRAM)),
             windows: Windows::new(beginnings.len()),
             escapes: false,
             plus: false,
@@ -139,10 +146,10 @@ impl Scout {
                 let place = start + place;
                 let begun = floor + self.last_window(&chunk[floor..place]);
                 if is_control(chunk, place)
-                    && let Some((shown, end)) = self.pass(chunk, begun, begun > floor, place)
-                    && !(place..end).any(|place| self.is_escape(chunk, place))
+                    && let Some(passed) = self.pass(chunk, begun, begun > floor, place)
+                    && !(place..passed.judged).any(|place| self.is_escape(chunk, place))
                 {
-                    (floor, start, bytes) = (shown, shown, FIRST_BLOCK_BYTES);
+                    (floor, start, bytes) = (passed.behind, passed.behind, FIRST_BLOCK_BYTES);
                     continue;
                 }
                 let at = before_signs(chunk, begun).min((place + 1).saturating_sub(self.span));
@@ -170,30 +177,68 @@ impl Scout {
 
     /// Whether an escape may stand there that is in a beginning.
     fn is_escape(&self, chunk: &[u8], place: usize) -> bool {
-        self.escapes && !dismiss(self, chunk, place, self.plus)
+        self.escapes && !self.dismisses(chunk, place)
     }
 
-    /// Where the text goes on behind what terminals act on at `place`, and the end of what was looked at, if nothing begins around it
-    /// from `start` on; `known` if what stands in front of that is not typed over.
+    /// Whether what stands at `index` of `chunk` can be skipped: it is no escape, or no secret can have it near its start as its first
+    /// escape.
+    #[inline]
+    fn dismisses(&self, chunk: &[u8], index: usize) -> bool {
+        let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
+        let lead = chunk[index];
+        let decoded = match lead {
+            b'\\' => backslash(text),
+            b'&' => xml(text),
+            b'%' => percent(text),
+            b'+' if self.plus => percent(text),
+            _ => return true,
+        };
+        let (len, bytes, count) = match decoded {
+            Decoded::Literal => return true,
+            Decoded::Incomplete => return false,
+            Decoded::Escape { len, bytes, count } => (len, bytes, count),
+        };
+        if !bytes[..count]
+            .iter()
+            .any(|&byte| self.bytes[usize::from(byte)])
+        {
+            return true;
+        }
+        let before = index.checked_sub(1).map(|index| chunk[index]);
+        let behind = chunk.get(index + len).copied();
+        let (Some(before), Some(behind)) = (before, behind) else {
+            return false;
+        };
+        if behind == lead || self.plus && b"%+".contains(&behind) {
+            return false;
+        }
+        let mut around = [before; 6];
+        around[1..=count].copy_from_slice(&bytes[..count]);
+        around[count + 1] = behind;
+        !self.plausible(&around[..count + 2])
+    }
+
+    /// What terminals act on at `place`, if nothing begins around it from `start` on. What stands in front of that may be typed over
+    /// as well, unless there is `nothing_before`.
     fn pass(
         &self,
         chunk: &[u8],
         start: usize,
-        mut known: bool,
+        mut nothing_before: bool,
         place: usize,
-    ) -> Option<(usize, usize)> {
+    ) -> Option<Passed> {
         // The byte before the chunk is not known, which tells whether its first one is a control.
         place.checked_sub(1)?;
         let before = start.checked_sub(1).map_or(0, |before| chunk[before]);
         let mut terminal = Terminal::new(before);
-        let mut passed = place;
+        let mut behind = place;
         let mut shown = Vec::with_capacity(PASS_MAX_BYTES);
         let (mut left, mut gap) = (self.window - 1 + UNDONE_MAX, 0);
         let end = chunk.len().min(place + PASS_MAX_BYTES);
         for (at, &byte) in (start..end).zip(&chunk[start..end]) {
-            let is_control = Terminal::<()>::is_control(byte, terminal.before());
-            known |= byte == b'\n';
-            if byte == BACKSPACE && terminal.kept() == 0 && !known {
+            let is_control = terminal::is_control(byte, terminal.before());
+            nothing_before |= byte == b'\n';
+            if byte == BACKSPACE && terminal.kept() == 0 && !nothing_before {
                 return None;
             }
             match terminal.take(byte, || ()) {
@@ -210,17 +255,20 @@ impl Scout {
                     shown.pop();
                 }
                 Shown::Sign => gap += 1,
-                Shown::Nothing => passed = at + 1,
+                Shown::Nothing => behind = at + 1,
             }
             if is_control {
-                passed = at + 1;
+                behind = at + 1;
                 left = self.window - 1 + UNDONE_MAX;
                 gap = 0;
             }
             if at > place && (left == 0 || gap > GAP_MAX_BYTES) {
                 let all: Vec<u8> = letters(&chunk[start..=at]).collect();
                 let nothing = self.find(&shown).is_none() && self.find(&all).is_none();
-                return nothing.then_some((passed, at + 1));
+                return nothing.then_some(Passed {
+                    behind,
+                    judged: at + 1,
+                });
             }
         }
         None
@@ -280,44 +328,6 @@ impl Scout {
     }
 }
 
-/// Whether what stands at `index` of `chunk` can be skipped: it is no escape, or no secret can have it near its start as its first
-/// escape. With `plus`, a plus sign may be a space.
-#[inline]
-fn dismiss(scout: &Scout, chunk: &[u8], index: usize, plus: bool) -> bool {
-    let text = &chunk[index..chunk.len().min(index + ESCAPE_MAX_BYTES)];
-    let lead = chunk[index];
-    let decoded = match lead {
-        b'\\' => backslash(text),
-        b'&' => xml(text),
-        b'%' => percent(text),
-        b'+' if plus => percent(text),
-        _ => return true,
-    };
-    let (len, bytes, count) = match decoded {
-        Decoded::Literal => return true,
-        Decoded::Incomplete => return false,
-        Decoded::Escape { len, bytes, count } => (len, bytes, count),
-    };
-    if !bytes[..count]
-        .iter()
-        .any(|&byte| scout.bytes[usize::from(byte)])
-    {
-        return true;
-    }
-    let before = index.checked_sub(1).map(|index| chunk[index]);
-    let behind = chunk.get(index + len).copied();
-    let (Some(before), Some(behind)) = (before, behind) else {
-        return false;
-    };
-    if behind == lead || plus && b"%+".contains(&behind) {
-        return false;
-    }
-    let mut around = [before; 6];
-    around[1..=count].copy_from_slice(&bytes[..count]);
-    around[count + 1] = behind;
-    !scout.plausible(&around[..count + 2])
-}
-
 /// Where the last letters of a text begin, so many of them. What is in front of a gap that is in no beginning does not count.
 fn last_letters(text: &[u8], mut left: usize) -> usize {
     let mut gap = 0;
@@ -340,7 +350,7 @@ fn last_letters(text: &[u8], mut left: usize) -> usize {
 
 fn is_control(chunk: &[u8], place: usize) -> bool {
     let before = place.checked_sub(1).map_or(0, |before| chunk[before]);
-    Terminal::<()>::is_control(chunk[place], before)
+    terminal::is_control(chunk[place], before)
 }
 
 /// Where what begins with the letter at `place` may begin at the earliest: the signs in front of it, and the digit of base64 that

@@ -94,11 +94,6 @@ impl<T: Copy> Terminal<T> {
         self.kept
     }
 
-    /// Whether this byte changes what others mean, behind that one.
-    pub(crate) fn is_control(byte: u8, before: u8) -> bool {
-        matches!(byte, ESCAPE | BACKSPACE) || introduces(byte, before)
-    }
-
     /// Takes the next byte, and keeps `now` if that is a letter.
     #[inline]
     pub(crate) fn take(&mut self, byte: u8, now: impl FnOnce() -> T) -> Shown<T> {
@@ -160,7 +155,12 @@ impl<T: Copy> Terminal<T> {
     }
 }
 
-/// Whether a terminal may act on a byte.
+/// Whether a terminal acts on a byte behind that one.
+pub(crate) fn is_control(byte: u8, before: u8) -> bool {
+    matches!(byte, ESCAPE | BACKSPACE) || introduces(byte, before)
+}
+
+/// Whether it does behind some byte.
 #[inline]
 pub(crate) fn may_control(byte: u8) -> bool {
     matches!(byte, ESCAPE | BACKSPACE | CONTROL_SEQUENCE)

@@ -134,3 +134,25 @@ fn linear_time_whatever_is_typed_over() {
         assert!(found.iter().all(unfinished), "{found:?}");
     }
 }
+
+/// What the first letters of one needle are typed over with makes another one of them and of three letters in front.
+#[test]
+fn letters_in_front_of_a_find_belong_to_what_is_typed_over_it() {
+    let text = ". ".repeat(200) + "abcdefghijk\x08\x08\x08\x081xyz" + &". ".repeat(200);
+    let needles = [b"defghijk".to_vec(), b"abcdefg1xyz".to_vec()];
+    check(&needles, text.as_bytes(), &[]);
+}
+
+/// After each letter one is typed over: behind that, the state in front of it goes on.
+#[test]
+fn a_letter_that_is_typed_over_everywhere() {
+    let needle = b"1aaaaaaba";
+    let mut text = b"aa".to_vec();
+    needle
+        .iter()
+        .for_each(|letter| text.extend([*letter, b'1', 8, b'[']));
+    needle
+        .iter()
+        .for_each(|letter| text.extend([*letter, b'm']));
+    check(&[needle.to_vec()], &text, &[]);
+}

@@ -420,12 +420,13 @@ fn json(plain: &[u8]) -> Vec<u8> {
     bytes(plain, write, "")
 }
 
-pub(crate) const NESTED: [(&str, Write); 14] = [
+pub(crate) const NESTED: [(&str, Write); 15] = [
     ("percent where it must be, twice", |s| percent(&percent(s))),
     ("the same in small letters", |s| {
         small_percent(&small_percent(s))
     }),
     ("a JSON string in a JSON string", |s| json(&json(s))),
+    ("a JSON string in base64", |s| base64(&json(s))),
     ("percent within a JSON string", |s| {
         json(&[b"\"", &percent(s)[..], b"\""].concat())
     }),

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod code_cache;
 mod decide;
 mod error;
 mod filter;
@@ -55,10 +56,11 @@ pub use crate::audit::{
 };
 pub use crate::policy::{Expectation, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
+pub use crate::wasm::Notice;
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 
 use self::judge::Judge;
-use crate::audit::{self, Commit, Detail, Log, Recorded, Source};
+use crate::audit::{self, Action, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
 use crate::vault::{AuditKeys, Transaction, Vault};
@@ -79,7 +81,7 @@ struct Broker {
 impl Broker {
     fn new(vault: Vault, password_file: Option<&Path>, source: Source) -> Self {
         Self {
-            judge: Judge::new(vault.dir().to_owned(), password_file),
+            judge: Judge::new(&vault, password_file),
             log: Log::new(audit_keys(&vault)),
             vault: Mutex::new(vault),
             source,
@@ -123,10 +125,26 @@ impl Broker {
         Ok(self.log.record(transaction, &entry, subject)?)
     }
 
+    /// What modules had to say since this was asked last. That somebody changed their compiled code is recorded.
+    fn take_notices(&self) -> Result<Vec<Notice>, RunError> {
+        let notices = self.judge.take_notices();
+        for notice in &notices {
+            if let Notice::Forged { .. } = notice {
+                let detail = Detail {
+                    reason: Some(notice.to_string()),
+                    ..Detail::default()
+                };
+                let outcome = audit::Outcome::Error;
+                self.note(self.entry(Action::ModuleCache, outcome, Vec::new(), detail))?;
+            }
+        }
+        Ok(notices)
+    }
+
     /// A record of this door about `keys`.
     fn entry(
         &self,
-        action: audit::Action,
+        action: Action,
         outcome: audit::Outcome,
         keys: Vec<SecretName>,
         detail: Detail,

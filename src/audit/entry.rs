@@ -40,6 +40,8 @@ pub enum Action {
     SecretFilterOutcome,
     /// The log was exported.
     AuditExport,
+    /// The compiled code of a policy module, in the cache, was changed by somebody.
+    ModuleCache,
 }
 
 impl Action {
@@ -60,6 +62,7 @@ impl Action {
             Self::SecretFilter => "secret.filter",
             Self::SecretFilterOutcome => "secret.filter.outcome",
             Self::AuditExport => "audit.export",
+            Self::ModuleCache => "module.cache",
         }
     }
 }

@@ -11,7 +11,7 @@ use super::decide::{label, limit, refusal};
 use super::project::Project;
 use super::run::{Ended, Output};
 use super::short::AGENT_MIN_BYTES;
-use super::{Broker, RunError};
+use super::{Broker, Notice, RunError};
 use crate::audit::{Action, Detail, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::policy::Purpose;
@@ -158,6 +158,14 @@ impl AgentDoor {
             Detail::default(),
         );
         self.broker.note(entry)
+    }
+
+    /// What the policy file's modules had to say beside their answers since this was asked last, for a person to read.
+    ///
+    /// # Errors
+    /// When what has to be recorded of it cannot be.
+    pub fn take_notices(&self) -> Result<Vec<Notice>, RunError> {
+        self.broker.take_notices()
     }
 
     /// The secrets that the agent may know of.

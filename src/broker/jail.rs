@@ -97,7 +97,8 @@ impl AgentDoor {
         let last = self.last_jail.lock();
         let last = last.unwrap_or_else(PoisonError::into_inner).clone();
         let next = last.map_or_else(|| self.first_jail(), Ok);
-        // Nothing depends on it: a command for which nothing is prepared starts by itself, and says what is wrong.
+        // Nothing depends on all this: a request for which nothing is prepared finds out by itself, and says what is wrong.
+        let _ = (self.broker.policy()).map(|policy| self.broker.judge.load_modules(&policy));
         let _ = next.and_then(|jail| Ok(self.broker.runner()?.warm_up(&jail)?));
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use secretctl_runner::{Confinement, WorkingDirectory};
 
 use super::agent::RunRequest;
+use super::code_cache::code_cache;
 use super::decide::label;
 use super::jail::trusted_dirs;
 use super::keyring::{Keyring, keys, require_usable};
@@ -22,7 +23,8 @@ use crate::policy::{
     Purpose, Request,
 };
 use crate::time;
-use crate::wasm::{CustomSanitizer, Host};
+use crate::vault::Vault;
+use crate::wasm::{Cache, CustomSanitizer, Host, Notice};
 
 /// The policy file, the modules, and the programs of this machine.
 pub(super) struct Judge {
@@ -34,6 +36,8 @@ pub(super) struct Judge {
     pub(super) kept: Vec<PathBuf>,
     policy: Mutex<PolicySource>,
     names: NameIndex,
+    /// Where the compiled code of others' modules is kept; only an unlocked vault gives one.
+    cache: Option<Arc<Cache>>,
     host: OnceLock<Host>,
 }
 
@@ -59,9 +63,14 @@ pub(super) struct Prepared {
 }
 
 impl Judge {
-    pub(super) fn new(dir: PathBuf, password_file: Option<&Path>) -> Self {
+    /// For the policy file of an unlocked vault.
+    pub(super) fn new(vault: &Vault, password_file: Option<&Path>) -> Self {
+        let dir = vault.dir().to_owned();
         let source = PolicySource::new(dir.join(POLICY_FILE));
-        Self::of(source, dir, password_file)
+        Self {
+            cache: Some(Arc::new(code_cache(vault))),
+            ..Self::of(source, dir, password_file)
+        }
     }
 
     /// With a policy file that need not be the vault's own.
@@ -77,6 +86,7 @@ impl Judge {
             dir,
             policy: Mutex::new(source),
             names: NameIndex::default(),
+            cache: None,
             host: OnceLock::new(),
         }
     }
@@ -104,8 +114,13 @@ impl Judge {
         if let Some(host) = self.host.get() {
             return Ok(host);
         }
-        let host = Host::new().map_err(RunError::Host)?;
+        let host = Host::new(self.cache.clone()).map_err(RunError::Host)?;
         Ok(self.host.get_or_init(|| host))
+    }
+
+    /// What modules had to say since this was asked last.
+    pub(super) fn take_notices(&self) -> Vec<Notice> {
+        self.host.get().map_or_else(Vec::new, Host::take_notices)
     }
 
     /// Gathers the facts about a command.
@@ -203,6 +218,15 @@ impl Judge {
             sanitizers,
             confinement,
         })
+    }
+
+    /// Compiles the modules of the policy file, or takes them from the cache.
+    pub(super) fn load_modules(&self, policy: &Policy) -> Result<(), RunError> {
+        let custom = self.host()?.custom();
+        for pinned in policy.modules() {
+            custom.policy(&self.modules, pinned)?;
+        }
+        self.sanitizers(policy).map(drop)
     }
 
     /// The policy file's own sanitizers, ready to be started.

@@ -10,7 +10,7 @@ use super::agent::RunRequest;
 use super::judge::Judge;
 use super::keyring::Keys;
 use super::project::Project;
-use super::{POLICY_FILE, RunError};
+use super::{Notice, POLICY_FILE, RunError};
 use crate::policy::{self, Grant, Place, Policy, PolicySource, Problem, Request};
 use crate::vault::Entry;
 
@@ -56,6 +56,11 @@ impl PolicyDoor {
     /// Whether it is the vault's own. Of another one, nothing is judged but what it says.
     pub fn is_own(&self) -> bool {
         self.is_own
+    }
+
+    /// What modules had to say since this was asked last.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.judge.take_notices()
     }
 
     /// Writes a file to begin with, which allows nothing.

@@ -43,6 +43,7 @@ pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
     let explained = door
         .explain(&project, &args.agent, &request, entries.as_deref())
         .map_err(|error| policy::failure(error, &door))?;
+    policy::tell(&door);
     let verdict = verdict(&door, &explained);
     if args.json {
         output::json(&in_json(&explained, &verdict))?;

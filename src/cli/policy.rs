@@ -28,6 +28,13 @@ pub(super) fn door(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, F
     Ok(PolicyDoor::new(access.dir()?, file, access.password_file()))
 }
 
+/// Shows what modules had to say.
+pub(super) fn tell(door: &PolicyDoor) {
+    for notice in door.take_notices() {
+        output::ours(&notice.to_string());
+    }
+}
+
 /// The directory that is given, or the current one.
 pub(super) fn project(given: Option<PathBuf>) -> io::Result<PathBuf> {
     given.map_or_else(std::env::current_dir, Ok)
@@ -68,7 +75,9 @@ fn init(access: &Access) -> Result<u8, Failure> {
 
 fn check(door: &PolicyDoor) -> Result<u8, Failure> {
     let path = door.path().display();
-    let policy = match door.check() {
+    let checked = door.check();
+    tell(door);
+    let policy = match checked {
         Ok(policy) => policy,
         Err(problems) => return Err(invalid(door, &problems)),
     };
@@ -106,6 +115,7 @@ fn test(door: &PolicyDoor, table: &Path, at: Option<PathBuf>) -> Result<u8, Fail
     let tested = door
         .test(&project(at)?, table)
         .map_err(|error| failure(error, door))?;
+    tell(door);
     if tested.cases == 0 {
         return Err(Failure::new(format!(
             "the table {} has no requests",

@@ -1,6 +1,7 @@
 //! The tools. Each parses its input, asks the broker on a thread of its own, and answers with structure and text.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -92,13 +93,27 @@ impl Tools {
         work: impl FnOnce(&AgentDoor) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let door = Arc::clone(&self.door);
-        match tokio::task::spawn_blocking(move || work(&door)).await {
+        let asked = move || {
+            let answer = work(&door);
+            tell(&door)?;
+            answer
+        };
+        match tokio::task::spawn_blocking(asked).await {
             Ok(answer) => answer.map_err(|error| explain(&error)),
             Err(_) => Err(refuse(
                 "secretctl failed inside; the request was not carried out",
             )),
         }
     }
+}
+
+/// Writes what modules had to say to the server's log, which is its standard error.
+fn tell(door: &AgentDoor) -> Result<(), RunError> {
+    for notice in door.take_notices()? {
+        // Where standard error is closed, there is nobody to tell.
+        let _ = writeln!(io::stderr().lock(), "secretctl: {notice}");
+    }
+    Ok(())
 }
 
 #[tool_router]

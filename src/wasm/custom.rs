@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::cache::{Cache, Found};
 use super::config::Author;
 use super::file::{ModuleFile, Stamp};
 use super::limits::Ticker;
+use super::notice::{Notice, Notices};
 use super::{
-    Identity, Loaded, ModuleError, PolicyModule, SanitizerModule, SanitizerRun, sha256, short,
+    Identity, Loaded, ModuleError, PolicyModule, SanitizerModule, SanitizerRun, sha256, short, wasi,
 };
 use crate::policy::{Decision, PinnedModule, Request};
 
@@ -55,7 +57,7 @@ pub enum ModuleFault {
         mode: u32,
     },
     /// It has too many bytes.
-    #[error("is larger than 16 MiB")]
+    #[error("is larger than 32 MiB")]
     TooLarge,
     /// It cannot be opened or read.
     #[error("cannot be read: {0}")]
@@ -65,7 +67,7 @@ pub enum ModuleFault {
     // Which one is not said: a path that leads to a secret by mistake would make guesses at that possible.
     Digest,
     /// It is a component that wants something from the host.
-    #[error("imports {0}, and a module may import nothing")]
+    #[error("imports {0}, and a module may import nothing but WASI 0.2")]
     Import(String),
     /// It is no component, or none of its world.
     #[error("is not a {world} module: {error}")]
@@ -88,6 +90,7 @@ pub struct CustomPolicy {
     identity: Identity,
     document: String,
     module: Arc<PolicyModule>,
+    notices: Arc<Notices>,
 }
 
 impl CustomPolicy {
@@ -101,11 +104,12 @@ impl CustomPolicy {
             true => name.clone(),
             false => format!("{name}: {rule}"),
         };
-        let mut decision =
-            (self.module.decide(&self.document, request)).map_err(|error| UnusableModule {
-                path: name.clone(),
-                fault: ModuleFault::Answer(error),
-            })?;
+        let (decision, written) = self.module.decide_aloud(&self.document, request);
+        self.notices.said(name, &written);
+        let mut decision = decision.map_err(|error| UnusableModule {
+            path: name.clone(),
+            fault: ModuleFault::Answer(error),
+        })?;
         let rule = match &mut decision {
             Decision::Allow(grant) => &mut grant.rule,
             Decision::Ask(question) => &mut question.grant.rule,
@@ -122,6 +126,7 @@ pub struct CustomSanitizer {
     identity: Identity,
     document: String,
     module: Arc<SanitizerModule>,
+    notices: Arc<Notices>,
 }
 
 impl CustomSanitizer {
@@ -139,7 +144,9 @@ impl CustomSanitizer {
             path: self.identity.name.clone(),
             fault: ModuleFault::Start(error),
         };
-        self.module.start_custom(&self.document).map_err(unusable)
+        let notices = self.notices.clone();
+        let name = &self.identity.name;
+        (self.module.start_custom(&self.document, name, notices)).map_err(unusable)
     }
 }
 
@@ -147,6 +154,8 @@ impl CustomSanitizer {
 pub struct CustomModules {
     engine: Engine,
     ticker: Arc<Ticker>,
+    cache: Option<Arc<Cache>>,
+    notices: Arc<Notices>,
     /// Held while a module is compiled, so that no other request compiles it again.
     known: Mutex<Known>,
 }
@@ -168,10 +177,17 @@ struct Kind<M> {
 }
 
 impl CustomModules {
-    pub(super) fn new(engine: Engine, ticker: Arc<Ticker>) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        ticker: Arc<Ticker>,
+        cache: Option<Arc<Cache>>,
+        notices: Arc<Notices>,
+    ) -> Self {
         Self {
             engine,
             ticker,
+            cache,
+            notices,
             known: Mutex::default(),
         }
     }
@@ -195,6 +211,7 @@ impl CustomModules {
             identity: identity(pinned),
             document: pinned.document(),
             module: self.load(dir, pinned, &kind)?,
+            notices: self.notices.clone(),
         })
     }
 
@@ -216,6 +233,7 @@ impl CustomModules {
             identity: identity(pinned),
             document: pinned.document(),
             module: self.load(dir, pinned, &kind)?,
+            notices: self.notices.clone(),
         })
     }
 
@@ -273,14 +291,39 @@ impl CustomModules {
         };
         let no_component =
             |error: wasmtime::Error| other_world(ModuleError::answer(short(&format!("{error:#}"))));
-        let component = Component::from_binary(&self.engine, bytes).map_err(no_component)?;
+        let component = (self.compiled(pinned, bytes)).map_err(no_component)?;
         let imported = component.component_type();
-        if let Some((name, _)) = imported.imports(&self.engine).next() {
+        let mut names = imported.imports(&self.engine).map(|(name, _)| name);
+        if let Some(name) = names.find(|name| !wasi::is_importable(name)) {
             return Err(ModuleFault::Import(short(name)));
         }
         Loaded::link(&self.engine, Author::Anybody, identity(pinned), &component)
             .and_then(|loaded| (kind.make)(loaded, self.ticker.clone()))
             .map_err(other_world)
+    }
+}
+
+impl CustomModules {
+    /// The code of a module whose bytes are those that were pinned: from the cache, or compiled and kept there.
+    fn compiled(&self, pinned: &PinnedModule, bytes: &[u8]) -> wasmtime::Result<Component> {
+        let compile = || Component::from_binary(&self.engine, bytes);
+        let Some(cache) = &self.cache else {
+            return compile();
+        };
+        let module = || pinned.path().to_owned();
+        match cache.find(&self.engine, pinned.sha256()) {
+            Found::Code(component) => return Ok(component),
+            Found::Nothing => {}
+            Found::Forged => self.notices.add(Notice::Forged { module: module() }),
+        }
+        let component = compile()?;
+        if let Err(error) = cache.keep(&component, pinned.sha256()) {
+            self.notices.add(Notice::NotKept {
+                module: module(),
+                fact: error.to_string(),
+            });
+        }
+        Ok(component)
     }
 }
 

@@ -14,8 +14,8 @@ use rustix::process::geteuid;
 
 use super::custom::ModuleFault;
 
-/// Largest file of a module, in bytes: one with a whole interpreter in it has some 12 MiB.
-const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest file of a module, in bytes: one with all of Python in it has 18 MiB.
+const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Permission bits by which others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 

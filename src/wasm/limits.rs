@@ -9,16 +9,18 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::config::Author;
+use super::wasi::Empty;
 use super::{Loaded, ModuleError};
 
 /// Length of an epoch. Deadlines are a whole number of them, so one may be overrun by this much.
 const EPOCH: Duration = Duration::from_millis(10);
 /// Tables of all core modules of a component together, in elements: a component of 1 MB has a few thousand functions.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Core instances, memories and tables of a component: adapters and the module itself.
-const INSTANCES_MAX: usize = 16;
+/// Core instances, memories and tables of a component: adapters, an interpreter and its libraries.
+const INSTANCES_MAX: usize = 64;
 
 /// Bounds of the calls into one module.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,26 @@ pub(crate) struct Guest {
     limits: StoreLimits,
     /// Whether instructions are counted.
     metered: bool,
+    /// Made when it is first used: most modules never do.
+    wasi: Option<Box<Empty>>,
+}
+
+impl Guest {
+    /// What a module that imports WASI finds there.
+    pub(super) fn wasi(&mut self) -> &mut Empty {
+        self.wasi.get_or_insert_with(|| Box::new(Empty::new()))
+    }
+
+    /// What the module wrote to its standard streams.
+    pub(super) fn take_log(&self) -> String {
+        (self.wasi.as_ref()).map_or_else(String::new, |wasi| wasi.take_log())
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi().ctx()
+    }
 }
 
 /// A store that enforces the limits of memory and tables; `arm` bounds each call.
@@ -51,6 +73,7 @@ pub(super) fn store(module: &Loaded, limits: Limits) -> Store<Guest> {
     let guest = Guest {
         limits: bounds,
         metered: module.author == Author::Anybody,
+        wasi: None,
     };
     let mut store = Store::new(&module.engine, guest);
     store.limiter(|guest| &mut guest.limits);

@@ -4,13 +4,16 @@
 //! Guests answer with data, which is checked here before anyone sees it; whatever goes wrong inside one is a [`ModuleError`],
 //! which the policy side turns into a denial and the sanitizer side into withheld output.
 
+mod cache;
 mod compiled;
 mod config;
 mod custom;
 mod file;
 mod limits;
+mod notice;
 mod policy;
 mod sanitizer;
+mod wasi;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +22,13 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+pub use self::cache::{Cache, Seal};
 use self::compiled::{BuiltIn, DEFAULT_POLICY, DEFAULT_SANITIZER};
 use self::config::Author;
 pub use self::custom::{CustomModules, CustomPolicy, CustomSanitizer, ModuleFault, UnusableModule};
 use self::limits::{Guest, Ticker};
+pub use self::notice::Notice;
+use self::notice::Notices;
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};
 
@@ -68,19 +74,23 @@ pub struct Host {
     policy: PolicyModule,
     sanitizer: SanitizerModule,
     custom: CustomModules,
+    notices: Arc<Notices>,
 }
 
 impl Host {
-    /// Loads the built-in modules: under 1 ms, or about 200 ms where they have to be compiled first.
-    pub fn new() -> Result<Self, ModuleError> {
+    /// Loads the built-in modules: under 1 ms, or about 200 ms where they have to be compiled first. The compiled code of others' is
+    /// kept in `cache`, if there is one.
+    pub fn new(cache: Option<Arc<Cache>>) -> Result<Self, ModuleError> {
         let [ours, others] = [engine(Author::Ours)?, engine(Author::Anybody)?];
         let ticker = Arc::new(Ticker::start([ours.clone(), others.clone()])?);
         let policy = Loaded::built_in(&ours, &DEFAULT_POLICY)?;
         let sanitizer = Loaded::built_in(&ours, &DEFAULT_SANITIZER)?;
+        let notices = Arc::new(Notices::default());
         Ok(Self {
             policy: PolicyModule::new(policy, ticker.clone())?,
             sanitizer: SanitizerModule::new(sanitizer, ticker.clone())?,
-            custom: CustomModules::new(others, ticker),
+            custom: CustomModules::new(others, ticker, cache, notices.clone()),
+            notices,
         })
     }
 
@@ -97,6 +107,11 @@ impl Host {
     /// The modules that the policy file names.
     pub fn custom(&self) -> &CustomModules {
         &self.custom
+    }
+
+    /// What a person should hear of, since this was asked last.
+    pub fn take_notices(&self) -> Vec<Notice> {
+        self.notices.take()
     }
 }
 
@@ -143,14 +158,17 @@ impl Loaded {
         Self::link(engine, Author::Ours, module.identity(), &component)
     }
 
-    /// Links a component against nothing: an import of any kind is an error.
+    /// Links a component: ours against nothing, others' against a WASI that gives nothing. Any other import is an error.
     fn link(
         engine: &Engine,
         author: Author,
         identity: Identity,
         component: &Component,
     ) -> Result<Self, ModuleError> {
-        let linker = Linker::new(engine);
+        let mut linker = Linker::new(engine);
+        if author == Author::Anybody {
+            wasi::link(&mut linker).map_err(ModuleError::host)?;
+        }
         let instance = linker
             .instantiate_pre(component)
             .map_err(ModuleError::host)?;

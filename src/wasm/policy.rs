@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::Store;
+
 use self::exports::secretctl::guard::decisions as guest;
 use super::limits::{self, Guest, Limits, Ticker};
 use super::{Identity, Loaded, ModuleError};
@@ -54,8 +56,27 @@ impl PolicyModule {
 
     /// Asks a fresh instance, configured with `document`, about `request`.
     pub fn decide(&self, document: &str, request: &Request) -> Result<Decision, ModuleError> {
+        self.decide_aloud(document, request).0
+    }
+
+    /// Asks, and gives what the instance wrote to its standard streams beside its answer.
+    pub(super) fn decide_aloud(
+        &self,
+        document: &str,
+        request: &Request,
+    ) -> (Result<Decision, ModuleError>, String) {
         let mut store = limits::store(&self.loaded, LIMITS);
-        limits::arm(&mut store, LIMITS)?;
+        let decision = self.ask(&mut store, document, request);
+        (decision, store.data().take_log())
+    }
+
+    fn ask(
+        &self,
+        mut store: &mut Store<Guest>,
+        document: &str,
+        request: &Request,
+    ) -> Result<Decision, ModuleError> {
+        limits::arm(store, LIMITS)?;
         let _call = self.ticker.call();
         let trap = |error: wasmtime::Error| ModuleError::trap(&error);
         let instance = self.exports.instantiate(&mut store).map_err(trap)?;

@@ -9,6 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use self::exports::secretctl::guard::redaction as guest;
 use super::limits::{self, Guest, Limits, Ticker};
+use super::notice::Notices;
 use super::{Identity, Loaded, ModuleError, short};
 use crate::sanitize::{Channel, Finder, Legend, Range, Verdict, Withheld};
 use crate::secret::SecretBytes;
@@ -93,11 +94,17 @@ impl SanitizerModule {
         let (instance, answer) = started?;
         // The module's own words could repeat a secret, so they are not passed on.
         let legend = answer.map_err(|_| Withheld::because("it refused to start"))?;
-        Ok(instance.into_run(Legend::new(legend.subjects, legend.forms)?))
+        Ok(instance.into_run(Legend::new(legend.subjects, legend.forms)?, None))
     }
 
-    /// Starts an instance that knows no secret, only its configuration.
-    pub(super) fn start_custom(&self, document: &str) -> Result<SanitizerRun, ModuleError> {
+    /// Starts an instance that knows no secret, only its configuration. What it writes to its standard streams goes to `notices`,
+    /// under the name of `module`.
+    pub(super) fn start_custom(
+        &self,
+        document: &str,
+        module: &str,
+        notices: Arc<Notices>,
+    ) -> Result<SanitizerRun, ModuleError> {
         let (instance, answer) = self.instantiate(document, &[])?;
         let legend = answer.map_err(|text| {
             ModuleError::answer(format!("it refused its configuration: {}", short(&text)))
@@ -109,7 +116,7 @@ impl SanitizerModule {
         }
         let legend = Legend::new(legend.subjects, legend.forms)
             .map_err(|_| ModuleError::answer("its legend has an invalid name"))?;
-        Ok(instance.into_run(legend))
+        Ok(instance.into_run(legend, Some((module.to_owned(), notices))))
     }
 
     fn instantiate(
@@ -143,10 +150,11 @@ struct Instance {
 }
 
 impl Instance {
-    fn into_run(self, legend: Legend) -> SanitizerRun {
+    fn into_run(self, legend: Legend, aloud: Option<(String, Arc<Notices>)>) -> SanitizerRun {
         SanitizerRun {
             instance: self,
             legend,
+            aloud,
         }
     }
 }
@@ -168,6 +176,8 @@ impl From<ModuleError> for Withheld {
 pub struct SanitizerRun {
     instance: Instance,
     legend: Legend,
+    /// Its name, and where what it writes goes.
+    aloud: Option<(String, Arc<Notices>)>,
 }
 
 impl SanitizerRun {
@@ -185,6 +195,9 @@ impl SanitizerRun {
         let call = ticker.call();
         let answer = work(exports.secretctl_guard_redaction(), store);
         drop(call);
+        if let Some((name, notices)) = &self.aloud {
+            notices.said(name, &store.data().take_log());
+        }
         let verdict = answer.map_err(|error| ModuleError::trap(&error))?;
         let range = |range: guest::Range| Range {
             start: range.start,
@@ -267,7 +280,7 @@ mod tests {
         #[test]
         fn the_module_finds_what_its_sources_find(texts in prop::collection::vec(pieces(), 1..4), cuts in prop::collection::vec(any::<Index>(), 0..4)) {
             thread_local! {
-                static HOST: Host = Host::new().expect("the built-in modules load");
+                static HOST: Host = Host::new(None).expect("the built-in modules load");
             }
             let value = SecretBytes::from_vec(b"tok3nA9zB8yC7x".to_vec());
             HOST.with(|host| {

@@ -19,7 +19,7 @@ use support::{Result, median, time};
 const ROUNDS: usize = 2001;
 
 fn main() -> Result<()> {
-    let host = Host::new()?;
+    let host = Host::new(None)?;
     let empty = "version: 1\n".to_owned();
     let few = rules(3);
     let many = rules(300);

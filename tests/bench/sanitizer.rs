@@ -37,7 +37,7 @@ const START_ROUNDS: usize = 41;
 fn main() -> Result<()> {
     // Cargo adds `--bench`.
     let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
-    let host = Host::new()?;
+    let host = Host::new(None)?;
     let directory = tempfile::tempdir()?;
     for count in COUNTS {
         let secrets = secrets(count);

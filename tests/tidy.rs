@@ -309,13 +309,14 @@ fn every_dependency_has_its_reason() {
         "policy-modules/default-policy/Cargo.toml",
         "policy-modules/default-sanitizer/Cargo.toml",
         "policy-modules/default-sanitizer/fuzz/Cargo.toml",
+        "policy-modules/sdk/Cargo.toml",
         "policy-modules/build/Cargo.toml",
         "policy-modules/hostile/Cargo.toml",
         "policy-modules/hostile/policy/Cargo.toml",
-        "policy-modules/examples/office-hours/Cargo.toml",
-        "policy-modules/examples/scan/Cargo.toml",
-        "policy-modules/examples/hide-personal-data/Cargo.toml",
-        "policy-modules/examples/hide-tokens/Cargo.toml",
+        "examples/modules/office-hours/Cargo.toml",
+        "examples/modules/scan/Cargo.toml",
+        "examples/modules/hide-personal-data/Cargo.toml",
+        "examples/modules/hide-tokens/Cargo.toml",
     ] {
         let text = read(Path::new(manifest));
         let mut in_dependencies = false;

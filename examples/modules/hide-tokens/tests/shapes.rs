@@ -1,9 +1,9 @@
 //! What is hidden and what is not, and that cutting does not matter.
 #![allow(clippy::expect_used, reason = "tests")]
 
-use hide_tokens::{SUBJECTS, Stream};
+use hide_tokens::Stream;
 use proptest::prelude::*;
-use scan::{HELD_MAX_BYTES, Range};
+use scan::{HELD_MAX_BYTES, Range, Stream as _};
 
 /// The text with markers, as the host makes it; and how much was held back at most.
 fn hide(text: &[u8], cuts: &[usize]) -> (String, u64) {
@@ -34,7 +34,9 @@ fn rewrite(text: &[u8], mut ranges: Vec<Range>) -> String {
         let (start, end) = (range.start as usize, range.end as usize);
         if start >= done {
             out.extend_from_slice(&text[done..start]);
-            out.extend_from_slice(format!("[{}]", SUBJECTS[range.subject as usize]).as_bytes());
+            out.extend_from_slice(
+                format!("[{}]", Stream::SUBJECTS[range.subject as usize]).as_bytes(),
+            );
         }
         done = done.max(end);
     }

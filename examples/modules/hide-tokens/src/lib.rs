@@ -1,4 +1,4 @@
-//! An example of a sanitizer module: hides what has the shape of a token, whoever it belongs to.
+//! A sanitizer module: hides what has the shape of a token, whoever it belongs to.
 //!
 //! At most [`scan::HELD_MAX_BYTES`] are held back; a longer token is hidden in pieces of that length.
 
@@ -7,26 +7,15 @@ mod prefix;
 mod query;
 mod userinfo;
 
-#[cfg(target_family = "wasm")]
-mod component;
-
-use scan::{Range, Scanner};
+use scan::{Range, Scanner, Shapes};
+use secretctl_guard::export_sanitizer;
 
 use jwt::Jwt;
 use prefix::Prefixed;
 use query::QueryValue;
 use userinfo::Password;
 
-/// What markers show, by number.
-pub const SUBJECTS: [&str; 7] = [
-    "github-token",
-    "gitlab-token",
-    "aws-access-key",
-    "api-key",
-    "jwt",
-    "url-password",
-    "query-value",
-];
+export_sanitizer!(Shapes<Stream>);
 
 /// The search in one stream.
 pub struct Stream {
@@ -47,9 +36,18 @@ impl Default for Stream {
     }
 }
 
-impl Stream {
-    /// Takes the next bytes, or the end. Gives what is to be hidden, and the offset up to which all is decided.
-    pub fn push(&mut self, chunk: &[u8], ended: bool) -> (Vec<Range>, u64) {
+impl scan::Stream for Stream {
+    const SUBJECTS: &[&str] = &[
+        "github-token",
+        "gitlab-token",
+        "aws-access-key",
+        "api-key",
+        "jwt",
+        "url-password",
+        "query-value",
+    ];
+
+    fn push(&mut self, chunk: &[u8], ended: bool) -> (Vec<Range>, u64) {
         let mut hide = Vec::new();
         let decided = [
             self.prefixed.push(chunk, ended, &mut hide),

@@ -6,6 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod module;
+
+pub use module::{Shapes, Stream};
+
 /// Most bytes that are held back: a shape must be decided in sight of as many bytes, and a longer run is hidden in pieces.
 pub const HELD_MAX_BYTES: usize = 4096;
 /// Bytes before a place that a shape sees.

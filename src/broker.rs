@@ -25,7 +25,9 @@ mod judge;
 mod keyring;
 mod person;
 mod plan;
+mod policy_add;
 mod policy_door;
+mod policy_list;
 mod policy_table;
 mod program;
 mod project;
@@ -45,7 +47,9 @@ pub use self::error::RunError;
 pub use self::filter::Filtering;
 pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
+pub use self::policy_add::{AddError, Added, NewModule};
 pub use self::policy_door::{Explained, PolicyDoor};
+pub use self::policy_list::{ListedModule, ModuleOrigin};
 pub use self::policy_table::{Mismatch, Tested};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
@@ -54,9 +58,9 @@ pub use crate::audit::{
     Filter as AuditFilter, Module as AuditModule, Outcome as AuditOutcome, Record as AuditRecord,
     Redaction as AuditRedaction,
 };
-pub use crate::policy::{Expectation, Place};
+pub use crate::policy::{Expectation, PinError, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
-pub use crate::wasm::Notice;
+pub use crate::wasm::{ModuleFault, Notice, Outline, World};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 
 use self::judge::Judge;

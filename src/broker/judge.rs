@@ -31,7 +31,7 @@ pub(super) struct Judge {
     /// The directory of the vault.
     pub(super) dir: PathBuf,
     /// What the paths of modules in the policy file are relative to: its own directory.
-    modules: PathBuf,
+    pub(super) modules: PathBuf,
     /// What no command may see: that directory, and the file with the master password.
     pub(super) kept: Vec<PathBuf>,
     policy: Mutex<PolicySource>,

@@ -16,6 +16,7 @@ mod get;
 mod init;
 mod list;
 mod mcp_server;
+mod modules;
 mod output;
 mod policy;
 mod run;

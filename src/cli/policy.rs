@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::PolicyCommand;
 use super::failure::{Failure, codes};
 use super::unlock::Access;
-use super::{explain, output};
+use super::{explain, modules, output};
 use crate::broker::{Expectation, Mismatch, Place, PolicyDoor, RunError};
 use crate::vault::LockedVault;
 
@@ -14,6 +14,12 @@ pub(super) fn run(access: &Access, command: PolicyCommand) -> Result<u8, Failure
     match command {
         PolicyCommand::Init => init(access),
         PolicyCommand::Check { file } => check(&door(access, file.as_deref())?),
+        PolicyCommand::List { json } => modules::list(access, json),
+        PolicyCommand::Add {
+            module,
+            name,
+            config,
+        } => modules::add(access, module, name, config),
         PolicyCommand::Explain(args) => explain::run(access, args),
         PolicyCommand::Test {
             file,

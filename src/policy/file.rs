@@ -86,6 +86,21 @@ impl PolicySource {
         &self.path
     }
 
+    /// The text of the file as it is now, whatever it says.
+    ///
+    /// # Errors
+    /// When it is missing, is not safely the user's own, or is no text.
+    pub fn text(&self) -> Result<String, PolicyError> {
+        let text = read(&self.path, self.guarded).and_then(|bytes| {
+            String::from_utf8(bytes)
+                .map_err(|error| place::not_utf8(error.as_bytes(), &error.utf8_error()))
+        });
+        text.map_err(|fault| PolicyError {
+            path: self.path.clone(),
+            fault,
+        })
+    }
+
     /// The policy as the file states it now. What an earlier, usable file said never stands in for a bad one.
     ///
     /// # Errors

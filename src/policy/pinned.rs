@@ -25,7 +25,7 @@ pub struct PinnedModule {
     path: String,
     #[serde(deserialize_with = "sha256")]
     sha256: String,
-    #[serde(default, deserialize_with = "config")]
+    #[serde(default, deserialize_with = "config_of")]
     config: Value,
 }
 
@@ -38,6 +38,14 @@ impl PinnedModule {
     /// SHA-256 of the file, in lower-case hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The same module in another place, with the same digest and configuration.
+    pub fn at(&self, path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// What the module is configured with, as JSON.
@@ -64,7 +72,8 @@ fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
         .map(|digest| digest.to_ascii_lowercase())
 }
 
-fn config<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+/// The configuration of an entry: any value that JSON has, if it is not too large.
+pub(super) fn config_of<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
     let room = Cell::new(CONFIG_MAX_BYTES);
     Json(&room).deserialize(from)
 }

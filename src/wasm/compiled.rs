@@ -47,6 +47,11 @@ impl BuiltIn {
         Component::from_binary(engine, self.wasm)
     }
 
+    /// The component.
+    pub(super) fn wasm(&self) -> &'static [u8] {
+        self.wasm
+    }
+
     /// What this module is, for audit records.
     pub(crate) fn identity(&self) -> Identity {
         Identity {

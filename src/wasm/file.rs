@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use super::custom::ModuleFault;
 
 /// Largest file of a module, in bytes: one with all of Python in it has 18 MiB.
-const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
+pub(super) const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Permission bits by which others write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -85,7 +85,7 @@ fn locate(dir: &Path, path: &Path) -> Result<PathBuf, ModuleFault> {
     Ok(parent.join(name))
 }
 
-fn unreadable(error: io::Error) -> ModuleFault {
+pub(super) fn unreadable(error: io::Error) -> ModuleFault {
     match error.kind() {
         io::ErrorKind::NotFound => ModuleFault::Missing,
         _ => ModuleFault::Unreadable(error),

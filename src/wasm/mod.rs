@@ -11,6 +11,7 @@ mod custom;
 mod file;
 mod limits;
 mod notice;
+mod outline;
 mod policy;
 mod sanitizer;
 mod wasi;
@@ -29,6 +30,7 @@ pub use self::custom::{CustomModules, CustomPolicy, CustomSanitizer, ModuleFault
 use self::limits::{Guest, Ticker};
 pub use self::notice::Notice;
 use self::notice::Notices;
+pub use self::outline::{Outline, World, component, read};
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};
 
@@ -118,6 +120,12 @@ impl Host {
 fn engine(author: Author) -> Result<Engine, ModuleError> {
     let config = config::engine_config(author).map_err(ModuleError::host)?;
     Engine::new(&config).map_err(ModuleError::host)
+}
+
+/// Names of the built-in modules, and what they say of themselves.
+pub fn built_in() -> [(String, Result<Outline, ModuleError>); 2] {
+    [&DEFAULT_POLICY, &DEFAULT_SANITIZER]
+        .map(|module| (module.identity().name, Outline::of(module.wasm())))
 }
 
 /// Characters that are shown of a text that a module's author chose.

@@ -15,6 +15,26 @@ pub(in crate::cli) enum PolicyCommand {
         /// Another file than the vault's own, of which only what it says is checked
         file: Option<PathBuf>,
     },
+    /// List the modules that take part, the built-in ones and those of the policy file: exit code 1 if one cannot be used
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a module to the policy file: try it, put it beside the file and pin it there
+    ///
+    /// The module is copied to `modules/NAME.wasm` beside the policy file, which gets an entry in `modules` or in `sanitizers`, whatever the module is.
+    /// If that path is there already its digest is replaced. All else in the file stays as it is, and if anything fails nothing changes.
+    Add {
+        /// A component, or a core module of which one can be made
+        module: PathBuf,
+        /// What the module is called [default: the file's name]
+        #[arg(long)]
+        name: Option<String>,
+        /// What the module is configured with, as YAML or JSON
+        #[arg(long, value_name = "YAML")]
+        config: Option<String>,
+    },
     /// Tell what the policy decides on an agent's command, and why: exit code 0 if it is allowed, 1 if not
     ///
     /// Nothing runs and nothing is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this

@@ -60,6 +60,7 @@ async fn ask(
         match refusal {
             None => assert_eq!(reply.output().0, 0, "{line}"),
             Some(reason) => {
+                assert!(reply.is_error, "{line}: {}", reply.text);
                 let said = reply.refusal();
                 let named = format!("{reason}\nRule: modules/{name}: ");
                 assert!(said.starts_with(&named), "{line}: {said}");
@@ -188,7 +189,7 @@ fn every_field_of_the_interface_is_where_the_header_for_c_has_it() {
     };
     let file = sandbox.home().join("module.wasm");
     fs::write(&file, &module).expect("written");
-    let host = Host::new().expect("a host");
+    let host = Host::new(None).expect("a host");
     let decide = |config: &str, request: &Request| {
         let entry = format!(
             "modules: [{{ path: module.wasm, sha256: {}, config: {config} }}]",

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta, timezone
 from wit_world import exports
 from wit_world.exports.decisions import (
     Command,
+    Decision,
     Decision_Allow,
     Decision_Deny,
     Denial,
@@ -40,36 +41,54 @@ class Wrong(Exception):
     message: str
 
 
-class Decisions(exports.Decisions):
-    commands: list[list[str]] = []
-    freezes: list[Freeze] = []
+@dataclass
+class Config:
+    commands: list[list[str]]
+    freezes: list[Freeze]
 
+
+# What `configure` leaves for `decide`. Each call has its own `Decisions`, so that nothing can be kept there.
+config: Config | None = None
+
+
+class Decisions(exports.Decisions):
     def configure(self, document: str) -> list[Problem]:
+        global config
         try:
-            config = fields(json.loads(document), "", {"commands": list, "freezes": list})
-            self.commands = [words(entry, f"commands[{i}]") for i, entry in enumerate(config["commands"])]
-            self.freezes = [freeze(entry, f"freezes[{i}]") for i, entry in enumerate(config["freezes"])]
+            config = parsed(json.loads(document))
         except Wrong as wrong:
             return [Problem(wrong.path, wrong.message)]
         return []
 
-    def decide(self, request: Request):
+    def decide(self, request: Request) -> Decision:
+        # An exception is a no: a module that was not configured must not say yes.
+        if config is None:
+            raise RuntimeError("not configured")
         today = local_date(request.time)
-        frozen = next((freeze for freeze in self.freezes if freeze.first <= today <= freeze.last), None)
-        if frozen is None or request.command is None or not self.names(request.command):
+        frozen = next((freeze for freeze in config.freezes if freeze.first <= today <= freeze.last), None)
+        if frozen is None or request.command is None or not any(names(entry, request.command) for entry in config.commands):
             return Decision_Allow(everything(request))
         reason = f"changes are frozen until the end of {frozen.last}: {frozen.reason}"
         return Decision_Deny(Denial("freezes", reason, "take the dates or the command out of the configuration of this module"))
 
-    def names(self, command: Command) -> bool:
-        """Whether the command begins with the words of an entry, by any name of its program."""
-        program = command.program
-        files = [program.requested, program.path or program.requested, *program.aliases]
-        names = {name_of(file) for file in files}
-        return any(
-            name_of(program) in names and command.arguments[: len(arguments)] == arguments
-            for program, *arguments in self.commands
-        )
+
+def names(entry: list[str], command: Command) -> bool:
+    """Whether the command begins with the words of an entry, by any name of its program."""
+    program, *arguments = entry
+    files = [command.program.requested, command.program.path or "", *command.program.aliases]
+    return name_of(program) in map(name_of, files) and command.arguments[: len(arguments)] == arguments
+
+
+def name_of(file: str) -> str:
+    return file.rsplit("/", 1)[-1]
+
+
+def parsed(document) -> Config:
+    config = fields(document, "", {"commands": list, "freezes": list})
+    return Config(
+        [words(entry, f"commands[{i}]") for i, entry in enumerate(config["commands"])],
+        [freeze(entry, f"freezes[{i}]") for i, entry in enumerate(config["freezes"])],
+    )
 
 
 def fields(value, path: str, kinds: dict[str, type]) -> dict:
@@ -102,10 +121,6 @@ def day(text: str, path: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise Wrong(path, f"should be a date such as 2026-12-19: {error}") from None
-
-
-def name_of(file: str) -> str:
-    return file.rsplit("/", 1)[-1]
 
 
 def local_date(time: Moment) -> date:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from wit_world.exports.decisions import Command, Decision_Allow, Decision_Deny, Key, Moment, Program, Purpose, Request
 
+import change_freeze
 from change_freeze import Decisions
 
 CONFIG = {
@@ -12,10 +13,10 @@ CONFIG = {
 }
 
 
-def configured(config=CONFIG) -> Decisions:
-    module = Decisions()
-    assert module.configure(json.dumps(config)) == []
-    return module
+def configured() -> Decisions:
+    change_freeze.config = None
+    assert Decisions().configure(json.dumps(CONFIG)) == []
+    return Decisions()
 
 
 def request(*words: str, at="2026-12-24T12:00:00+01:00", path=None, aliases=()) -> Request:
@@ -60,6 +61,11 @@ class ChangeFreeze(unittest.TestCase):
         look = request("kubectl")
         look.command = None
         self.assertTrue(self.allows(look))
+
+    def test_without_a_configuration_there_is_no_yes(self):
+        change_freeze.config = None
+        with self.assertRaises(RuntimeError):
+            Decisions().decide(request("echo"))
 
     def test_what_is_wrong_is_named(self):
         freeze = CONFIG["freezes"][0]

@@ -2,7 +2,8 @@
 //
 // config: [{ pattern: 'git\b.*\bpush\b.*(--force|\s-f\b)', reason: others have this history }]
 
-let rules = [];
+// What `configure` leaves for `decide`. Without it `decide` throws, and that is a no.
+let rules;
 
 export const decisions = {
   configure(document) {

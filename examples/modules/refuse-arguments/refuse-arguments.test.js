@@ -18,6 +18,11 @@ function paths(document) {
   return decisions.configure(JSON.stringify(document)).map((problem) => problem.path);
 }
 
+test('without a configuration there is no yes', async () => {
+  const { decisions: fresh } = await import('./refuse-arguments.js?fresh');
+  assert.throws(() => fresh.decide({ purpose: 'masked', keys: [] }));
+});
+
 beforeEach(() => assert.deepEqual(paths(RULES), []));
 
 test('a command that matches is refused with the reason', () => {

@@ -123,7 +123,7 @@ async fn c_refuses_many_keys() {
     let Some(core) = built(&C) else {
         return;
     };
-    let module = policy_component(root(), &core).expect("a component");
+    let module = policy_component(&root().join("policy-modules/wit"), &core).expect("a component");
     let wrong = ("1000", "its document: should be a number from 0 to 999");
     let reason = Some("one command does not get so many keys");
     ask(&C, &module, "1", &[("echo", None)], wrong).await;
@@ -145,7 +145,7 @@ fn fields(sandbox: &Sandbox) -> Option<Vec<u8>> {
     let log = fs::read_to_string(dir.join("log")).expect("a log");
     assert!(is_built, "{log}");
     let core = fs::read(dir.join("fields.wasm")).expect("a module");
-    Some(policy_component(root(), &core).expect("a component"))
+    Some(policy_component(&root().join("policy-modules/wit"), &core).expect("a component"))
 }
 
 fn key(name: &str, named: bool, tags: &[&str]) -> Key {

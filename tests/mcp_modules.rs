@@ -3,13 +3,15 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::PathBuf;
 
-use build_modules::{HOSTILE_POLICY, POLICY_EXAMPLE};
+use build_modules::{HOSTILE, POLICY_EXAMPLE, sha256};
+use hostile::PolicyDeed;
 use serde_json::json;
 use support::Sandbox;
 use support::agent::{Agent, Reply};
-use support::modules::{IMPORTING, built, entry, last_records, place, vault};
+use support::modules::{built, entry, last_records, place, vault};
 
 const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";
@@ -81,7 +83,7 @@ async fn office_hours_decide_behind_the_rules_of_the_file() {
 
 #[tokio::test]
 async fn a_module_can_only_tighten() {
-    let Some(module) = built(&HOSTILE_POLICY) else {
+    let Some(module) = built(&HOSTILE) else {
         return;
     };
     let sandbox = vault();
@@ -132,88 +134,91 @@ async fn a_module_can_only_tighten() {
     agent.stop().await;
 }
 
-#[tokio::test]
-async fn a_module_that_fails_is_a_no_with_its_name() {
-    let Some(module) = built(&HOSTILE_POLICY) else {
-        return;
-    };
-    let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
-    for (deed, fact) in [
-        ("trap at start", "it trapped: "),
-        ("trap", "it trapped: "),
-        ("loop", "it used up its fuel"),
-        ("recurse", "it used up its stack"),
-        ("fill the memory", ": "),
-        (
-            "answer at length",
-            "it answered a text of more than 4096 bytes",
-        ),
-        (
-            "grant another key",
-            "it granted a key that was not asked for",
-        ),
-        ("refuse", "it refused x\u{fffd}[2J: no\nthanks"),
-    ] {
-        let bad = entry(&sandbox, "bad.wasm", &module, &format!("{deed:?}"));
-        use_modules(&sandbox, &bad);
-        let refusal = echo(&agent).await.refusal();
-        let named = "no command can be run: the module modules/bad.wasm gave no usable answer: ";
-        assert!(
-            refusal.starts_with(named) && refusal.contains(fact) && refusal.ends_with(REMEDY),
-            "{deed}: {refusal}"
-        );
-        let record = last_records(&sandbox, 1).remove(0);
-        assert_eq!(
-            (&record["action"], &record["result"]),
-            (&json!("secret.run"), &json!("denied"))
-        );
-        assert_eq!(
-            refusal,
-            format!("{}{REMEDY}", record["reason"].as_str().expect("a reason"))
-        );
-    }
-    agent.stop().await;
+/// A server whose standard error is in a file.
+async fn logging(sandbox: &Sandbox) -> (Agent, PathBuf) {
+    let path = sandbox.home().join("server.log");
+    let log = File::create(&path).expect("a file");
+    (
+        Agent::logging(sandbox.secretctl(["mcp-server"]), log).await,
+        path,
+    )
 }
 
 #[tokio::test]
-async fn what_was_not_pinned_or_is_no_policy_module_is_refused() {
-    let Some(module) = built(&HOSTILE_POLICY) else {
+async fn what_a_module_writes_is_in_the_servers_log_within_bounds() {
+    let Some(module) = built(&HOSTILE) else {
         return;
     };
     let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
-    let sanitizer = include_bytes!("../policy-modules/dist/default-sanitizer.wasm");
-    for (bytes, fact) in [
-        (
-            IMPORTING,
-            "imports clock, and a module may import nothing\n",
-        ),
-        (b"no module".as_slice(), "is not a policy module: "),
-        (sanitizer.as_slice(), "is not a policy module: "),
-    ] {
-        use_modules(&sandbox, &entry(&sandbox, "x.wasm", bytes, "null"));
-        let refusal = echo(&agent).await.refusal();
-        let named = format!("no command can be run: the module modules/x.wasm {fact}");
-        assert!(
-            refusal.starts_with(&named) && refusal.ends_with(REMEDY),
-            "{refusal}"
-        );
-    }
-    use_modules(&sandbox, &entry(&sandbox, "x.wasm", &module, "null"));
-    assert_eq!(echo(&agent).await.output().1, "ran\n");
-    fs::write(
-        place(&sandbox, "x.wasm"),
-        [&module, b"\0".as_slice()].concat(),
-    )
-    .expect("written");
-    let fact = "no command can be run: the module modules/x.wasm is not the file that was pinned: its sha256 is another one";
-    assert_eq!(echo(&agent).await.refusal(), format!("{fact}{REMEDY}"));
-    fs::remove_file(place(&sandbox, "x.wasm")).expect("removed");
-    let refusal = echo(&agent).await.refusal();
-    assert!(
-        refusal.contains("the module modules/x.wasm does not exist"),
-        "{refusal}"
+    let (agent, log) = logging(&sandbox).await;
+    let deed = PolicyDeed::WriteAMebibyte.word();
+    use_modules(
+        &sandbox,
+        &entry(&sandbox, "x.wasm", &module, &format!("{deed:?}")),
     );
+    assert_eq!(echo(&agent).await.output().1, "ran\n");
     agent.stop().await;
+    let log = fs::read_to_string(log).expect("text");
+    let says = "secretctl: modules/x.wasm says: ";
+    assert!(
+        log.starts_with(&format!("{says}a\u{fffd}[2J line\na\u{fffd}[2J line\n")),
+        "{log}"
+    );
+    // 4096 bytes, in which each ESC has become a character of three.
+    assert_eq!(log.len() - says.len() - "\n".len(), 4096 + 2 * 410, "{log}");
+}
+
+#[tokio::test]
+async fn compiled_code_that_somebody_changed_is_not_used_and_it_is_said() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    use_modules(&sandbox, &entry(&sandbox, "x.wasm", &module, "null"));
+    let works = async |said: &str| {
+        let (agent, log) = logging(&sandbox).await;
+        assert_eq!(echo(&agent).await.output().1, "ran\n");
+        agent.stop().await;
+        assert_eq!(fs::read_to_string(log).expect("text"), said);
+    };
+    works("").await;
+    let cached = sandbox
+        .vault()
+        .join("cache")
+        .join(format!("{}.cwasm", sha256(&module)));
+    let good = fs::read(&cached).expect("an entry");
+    // From now on it would say yes to everything, if it could.
+    let mut changed = good.clone();
+    let last = changed.last_mut().expect("not empty");
+    *last ^= 1;
+    fs::write(&cached, changed).expect("written");
+    let fact = "the compiled code of the module modules/x.wasm in the cache was changed by somebody: it was not used, and compiled again";
+    works(&format!("secretctl: {fact}\n")).await;
+    assert_eq!(fs::read(&cached).expect("an entry"), good);
+    let export = sandbox.secretctl(["audit", "export"]).answer().json();
+    let records = export.as_array().expect("a list").iter();
+    let noted: Vec<_> = (records.filter(|record| record["action"] == "module.cache")).collect();
+    assert_eq!(noted.len(), 1);
+    assert_eq!(
+        (&noted[0]["result"], &noted[0]["reason"]),
+        (&json!("error"), &json!(fact))
+    );
+    works("").await;
+
+    // What another vault has compiled is nothing worth here.
+    let other = vault();
+    fs::create_dir(other.vault().join("cache")).expect("a directory");
+    let theirs = other
+        .vault()
+        .join("cache")
+        .join(format!("{}.cwasm", sha256(&module)));
+    fs::write(theirs, good).expect("written");
+    use_modules(&other, &entry(&other, "x.wasm", &module, "null"));
+    let (agent, log) = logging(&other).await;
+    assert_eq!(echo(&agent).await.output().1, "ran\n");
+    agent.stop().await;
+    assert_eq!(
+        fs::read_to_string(log).expect("text"),
+        format!("secretctl: {fact}\n")
+    );
 }

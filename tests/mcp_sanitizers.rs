@@ -10,7 +10,7 @@ use build_modules::{EXAMPLES, HOSTILE};
 use serde_json::json;
 use support::Sandbox;
 use support::agent::{Agent, Reply};
-use support::modules::{IMPORTING, built, entry, last_records, place, vault};
+use support::modules::{built, entry, last_records, place, vault};
 
 const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";
@@ -112,75 +112,6 @@ async fn a_module_gets_its_configuration_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_module_that_fails_withholds_the_output_and_is_named() {
-    let Some(module) = built(&HOSTILE) else {
-        return;
-    };
-    let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
-    let good = entry(&sandbox, "good.wasm", &module, "null");
-    for (deed, fact) in [
-        ("trap", "it trapped: "),
-        ("trap at the end", "it trapped: "),
-        ("loop", " its "),
-        ("fill the memory", ": "),
-        (
-            "hide the future",
-            "it answered a range outside of the output",
-        ),
-        (
-            "hide nothing at all",
-            "it answered a range outside of the output",
-        ),
-        (
-            "settle the future",
-            "it settled bytes that it cannot have seen",
-        ),
-        ("settle nothing", "it left the end of the output unsettled"),
-        (
-            "name nobody",
-            "a range of a subject or a form that its legend does not have",
-        ),
-    ] {
-        let bad = entry(&sandbox, "bad.wasm", &module, &format!("{deed:?}"));
-        use_sanitizers(&sandbox, &format!("{good}{bad}"));
-        let refusal = echo(&agent, "some output").await.refusal();
-        let named = "the output is withheld, since the sanitizer module modules/bad.wasm gave no usable answer: ";
-        assert!(
-            refusal.starts_with(named) && refusal.contains(fact),
-            "{deed}: {refusal}"
-        );
-        assert!(!refusal.contains("some output"), "{refusal}");
-        let outcome = last_records(&sandbox, 1).remove(0);
-        assert_eq!(outcome["success"], false);
-        let next = "\nThe command has run, or was ended. A person can repair the module, or take it out of sanitizers in the policy file.";
-        let reason = outcome["reason"].as_str().expect("a reason");
-        assert_eq!(refusal, format!("{reason}{next}"));
-    }
-    // Those that do not even start: nothing runs.
-    for (deed, fact) in [
-        ("refuse", "it refused its configuration: no [2J thanks"),
-        ("trap at start", "it trapped: "),
-        ("forge a marker", "its legend has an invalid name"),
-        (
-            "name too much",
-            "its legend has more than 32 pairs of subject and form",
-        ),
-    ] {
-        let bad = entry(&sandbox, "bad.wasm", &module, &format!("{deed:?}"));
-        use_sanitizers(&sandbox, &format!("{good}{bad}"));
-        let refusal = echo(&agent, "some output").await.refusal();
-        let named = "no command can be run: the module modules/bad.wasm cannot be started: ";
-        assert!(
-            refusal.starts_with(named) && refusal.contains(fact),
-            "{deed}: {refusal}"
-        );
-        assert!(refusal.ends_with(REMEDY), "{refusal}");
-    }
-    agent.stop().await;
-}
-
-#[tokio::test]
 async fn a_file_that_is_not_what_was_pinned_is_refused_by_name() {
     let Some(module) = built(&HOSTILE) else {
         return;
@@ -241,31 +172,5 @@ async fn a_file_that_is_not_what_was_pinned_is_refused_by_name() {
         .secretctl(run)
         .answer()
         .is(0, "[REDACTED:KEY]\n", "");
-    agent.stop().await;
-}
-
-#[tokio::test]
-async fn what_is_no_sanitizer_without_imports_is_refused() {
-    let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
-    let policy_module = include_bytes!("../policy-modules/dist/default-policy.wasm");
-    for (bytes, fact) in [
-        (
-            IMPORTING,
-            "imports clock, and a module may import nothing\n",
-        ),
-        (b"\0asm\x01\0\0\0".as_slice(), "is not a sanitizer module: "),
-        (b"no module".as_slice(), "is not a sanitizer module: "),
-        (b"".as_slice(), "is not a sanitizer module: "),
-        (policy_module.as_slice(), "is not a sanitizer module: "),
-    ] {
-        use_sanitizers(&sandbox, &entry(&sandbox, "x.wasm", bytes, "null"));
-        let refusal = echo(&agent, "a").await.refusal();
-        let named = format!("no command can be run: the module modules/x.wasm {fact}");
-        assert!(
-            refusal.starts_with(&named) && refusal.ends_with(REMEDY),
-            "{refusal}"
-        );
-    }
     agent.stop().await;
 }

@@ -312,7 +312,6 @@ fn every_dependency_has_its_reason() {
         "policy-modules/sdk/Cargo.toml",
         "policy-modules/build/Cargo.toml",
         "policy-modules/hostile/Cargo.toml",
-        "policy-modules/hostile/policy/Cargo.toml",
         "examples/modules/office-hours/Cargo.toml",
         "examples/modules/scan/Cargo.toml",
         "examples/modules/hide-personal-data/Cargo.toml",

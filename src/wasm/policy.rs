@@ -119,6 +119,11 @@ impl PolicyModule {
 fn lift_grant(grant: guest::Grant, request: &Request) -> Result<Grant, ModuleError> {
     let requested: std::collections::HashSet<&str> =
         request.keys.iter().map(|key| key.name.as_str()).collect();
+    if grant.keys.len() > request.keys.len() {
+        return Err(ModuleError::answer(
+            "it granted more keys than were asked for",
+        ));
+    }
     let keys = (grant.keys.into_iter())
         .map(|key| match key.parse::<SecretName>() {
             Ok(name) if requested.contains(name.as_str()) => Ok(name),

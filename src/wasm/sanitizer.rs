@@ -8,6 +8,7 @@ use wasmtime::Store;
 use zeroize::{Zeroize, Zeroizing};
 
 use self::exports::secretctl::guard::redaction as guest;
+use super::config::Author;
 use super::limits::{self, Guest, Limits, Ticker};
 use super::notice::Notices;
 use super::{Identity, Loaded, ModuleError, short};
@@ -27,8 +28,17 @@ const LIMITS: Limits = Limits {
     memory_bytes: 512 * 1024 * 1024,
 };
 
+/// Others' modules know no secret, so they need no automata for them.
+const CUSTOM_LIMITS: Limits = Limits {
+    memory_bytes: 128 * 1024 * 1024,
+    ..LIMITS
+};
+
 /// Most pairs of subject and form of a custom module: what it hid stands, with all names, in one record.
 const CUSTOM_NAMES_MAX: usize = 32;
+
+/// Most ranges of a custom module's answer: more than bytes can have come since its last one.
+const CUSTOM_RANGES_MAX: usize = 1_000_000;
 
 /// The limits of a call with so many bytes. Tests leave one with many no time, or the last one, so that the module traps while a
 /// command runs.
@@ -124,8 +134,12 @@ impl SanitizerModule {
         document: &str,
         secrets: &[guest::Secret],
     ) -> Result<(Instance, Result<guest::Legend, String>), ModuleError> {
-        let mut store = limits::store(&self.loaded, LIMITS);
-        limits::arm(&mut store, LIMITS)?;
+        let limits = match self.loaded.author {
+            Author::Ours => LIMITS,
+            Author::Anybody => CUSTOM_LIMITS,
+        };
+        let mut store = limits::store(&self.loaded, limits);
+        limits::arm(&mut store, limits)?;
         let _call = self.ticker.call();
         let trap = |error: wasmtime::Error| ModuleError::trap(&error);
         let exports = self.exports.instantiate(&mut store).map_err(trap)?;
@@ -199,6 +213,10 @@ impl SanitizerRun {
             notices.said(name, &store.data().take_log());
         }
         let verdict = answer.map_err(|error| ModuleError::trap(&error))?;
+        if self.aloud.is_some() && verdict.hide.len() > CUSTOM_RANGES_MAX {
+            let fact = format!("it answered more than {CUSTOM_RANGES_MAX} ranges");
+            return Err(ModuleError::answer(fact).into());
+        }
         let range = |range: guest::Range| Range {
             start: range.start,
             end: range.end,

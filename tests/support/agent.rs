@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::process::Stdio;
 
 use rmcp::ServiceExt;
 use rmcp::model::{
@@ -36,8 +37,14 @@ impl Agent {
     }
 
     pub(crate) async fn connect(server: Invocation) -> Self {
+        Self::logging(server, Stdio::inherit()).await
+    }
+
+    /// A server whose standard error goes to `log`.
+    pub(crate) async fn logging(server: Invocation, log: impl Into<Stdio>) -> Self {
         let command = tokio::process::Command::from(server.into_command());
-        let transport = TokioChildProcess::new(command).expect("the server starts");
+        let started = TokioChildProcess::builder(command).stderr(log).spawn();
+        let (transport, _) = started.expect("the server starts");
         let pid = transport.id().expect("it runs");
         let info = Implementation::new(AGENT, "1.0");
         let info = ClientConfig::new(ClientCapabilities::default(), info);

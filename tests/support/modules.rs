@@ -12,11 +12,6 @@ use super::Sandbox;
 /// The value of `KEY`.
 pub(crate) const SECRET: &str = "s3cr3t-value";
 
-/// A component that imports a function `clock` and has nothing else.
-pub(crate) const IMPORTING: &[u8] = b"\0asm\x0d\0\x01\0\
-    \x07\x05\x01\x40\0\x01\0\
-    \x0a\x0a\x01\0\x05clock\x01\0";
-
 /// The module built from its sources; none where there is no toolchain for it.
 pub(crate) fn built(module: &Module) -> Option<Vec<u8>> {
     // The tests are threads of one program, and share what is compiled.

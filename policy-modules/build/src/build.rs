@@ -35,12 +35,11 @@ pub fn imports(component: &[u8]) -> Result<Vec<String>, Error> {
         .collect())
 }
 
-/// Makes a component of a core module that exports the world `policy` and does not say so, as C compilers make it.
-pub fn policy_component(root: &Path, core: &[u8]) -> Result<Vec<u8>, Error> {
+/// Makes a component of a core module that exports the world `policy` of the interface at `wit` and does not say so, as C compilers
+/// make it.
+pub fn policy_component(wit: &Path, core: &[u8]) -> Result<Vec<u8>, Error> {
     let mut interface = Resolve::default();
-    let (package, _) = interface
-        .push_path(root.join("policy-modules/wit"))
-        .map_err(component_error)?;
+    let (package, _) = interface.push_path(wit).map_err(component_error)?;
     let world = interface
         .select_world(&[package], Some("policy"))
         .map_err(component_error)?;
@@ -51,15 +50,11 @@ pub fn policy_component(root: &Path, core: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 fn component(core: &[u8]) -> Result<Vec<u8>, Error> {
-    let component = ComponentEncoder::default()
+    ComponentEncoder::default()
         .validate(true)
         .module(core)
         .and_then(|encoder| encoder.encode())
-        .map_err(component_error)?;
-    match imports(&component)?.into_iter().next() {
-        Some(import) => Err(Error::Imports(import)),
-        None => Ok(component),
-    }
+        .map_err(component_error)
 }
 
 /// `{:#}` prints the whole chain of causes.

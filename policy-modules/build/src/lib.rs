@@ -51,11 +51,8 @@ pub const EXAMPLES: [Module; 2] = [example("hide-personal-data"), example("hide-
 /// A policy module that a person can name there.
 pub const POLICY_EXAMPLE: Module = example("office-hours");
 
-/// A sanitizer for tests of the host: it breaks the rule that its configuration names.
-pub const HOSTILE: Module = example("hostile-sanitizer");
-
-/// A policy module of that kind.
-pub const HOSTILE_POLICY: Module = example("hostile-policy");
+/// A module of both worlds for tests of the host: it breaks the rule that its configuration names.
+pub const HOSTILE: Module = example("hostile");
 
 const fn example(name: &'static str) -> Module {
     Module {
@@ -96,8 +93,6 @@ pub enum Error {
     Failed(String),
     /// What cargo built could not be made a component, or is none.
     Component(String),
-    /// A module imports this.
-    Imports(String),
     /// Lines of the manifest that are not what they should be.
     Manifest(Vec<String>),
     /// Building this module again made other bytes than those in the tree.
@@ -111,7 +106,6 @@ impl fmt::Display for Error {
             Self::NotLocked(package) => write!(f, "Cargo.lock has no package {package}"),
             Self::Failed(command) => write!(f, "failed: {command}"),
             Self::Component(message) => write!(f, "not a component: {message}"),
-            Self::Imports(what) => write!(f, "the module imports {what}"),
             Self::Manifest(lines) => {
                 write!(
                     f,

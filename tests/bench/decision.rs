@@ -1,5 +1,6 @@
 //! How long the built-in policy module takes for a decision, in a fresh instance that is configured for it: with a few rules, with 300
-//! of them where the last one decides, and where none does.
+//! of them where the last one decides, and where none does. What a module of the policy file adds to that, and how long it takes to load
+//! one: from the cache of compiled code, and without it.
 //!
 //! `cargo bench --bench decision`. Beside it, what an instance costs that is asked nothing but a document with no rules.
 
@@ -10,13 +11,17 @@ mod support;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use secretctl::policy::{Command, Key, Moment, Policy, Program, Purpose, Request};
-use secretctl::wasm::Host;
+use secretctl::crypto::{self, Key};
+use secretctl::policy::{self, Command, Moment, PinnedModule, Policy, Program, Purpose, Request};
+use secretctl::wasm::{Cache, Host, Seal};
 use support::{Result, median, time};
 
 const ROUNDS: usize = 2001;
+const STARTS: usize = 21;
 
 fn main() -> Result<()> {
     let host = Host::new(None)?;
@@ -42,11 +47,81 @@ fn main() -> Result<()> {
             })?);
         }
     }
+    let dir = tempfile::tempdir()?;
+    let office_hours = pinned(dir.path())?;
+    let [module] = office_hours.modules() else {
+        return Err("not one module".into());
+    };
+    let asked = request("tool-2")?;
+    let mut added = Vec::new();
+    for _ in 0..ROUNDS {
+        added.push(time(|| {
+            let module = host.custom().policy(dir.path(), module)?;
+            let _ = black_box(module.decide(&asked)?);
+            Ok(())
+        })?);
+    }
     println!("medians of {ROUNDS}");
     for ((name, ..), samples) in cases.iter().zip(samples) {
         println!("  {name:34} {}", us(median(samples)));
     }
+    println!(
+        "  {:34} {}",
+        "office-hours, beside those",
+        us(median(added))
+    );
+    println!("medians of {STARTS} starts");
+    for (name, cache) in [("compiled", None), ("from the cache", Some(dir.path()))] {
+        let loaded = loading(dir.path(), module, cache)?;
+        println!("  {:34} {}", format!("office-hours, {name}"), us(loaded));
+    }
     Ok(())
+}
+
+/// The example module in `dir`, and a policy file that pins it.
+fn pinned(dir: &Path) -> Result<Policy> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("modules");
+    let wasm = build_modules::build(root, &target, &build_modules::POLICY_EXAMPLE)?;
+    std::fs::write(dir.join("office-hours.wasm"), &wasm)?;
+    let text = format!(
+        "version: 1\nmodules: [{{ path: office-hours.wasm, sha256: {}, config: {{ from: '00:00', to: '24:00', days: [mon, tue, wed, thu, fri, sat, sun] }} }}]\n",
+        build_modules::sha256(&wasm)
+    );
+    Ok(Policy::parse(text.as_bytes())?)
+}
+
+/// How long a new process takes for the first use of a module, less that of the engine.
+fn loading(dir: &Path, module: &PinnedModule, cache: Option<&Path>) -> Result<Duration> {
+    let mut samples = Vec::new();
+    // One more, which fills the cache.
+    for _ in 0..=STARTS {
+        let cache = cache.map(|dir| Arc::new(Cache::new(dir.join("cache"), Box::new(Sealed))));
+        let host = Host::new(cache)?;
+        samples.push(time(|| {
+            black_box(host.custom().policy(dir, module)?);
+            Ok(())
+        })?);
+    }
+    samples.remove(0);
+    Ok(median(samples))
+}
+
+/// As the vault authenticates entries.
+struct Sealed;
+
+impl Seal for Sealed {
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        crypto::mac(&key(), parts)
+    }
+
+    fn is_valid(&self, parts: &[&[u8]], mac: &[u8]) -> bool {
+        crypto::mac_is_valid(&key(), parts, mac)
+    }
+}
+
+fn key() -> Key {
+    Key::from_slice(&[7; crypto::KEY_BYTES]).unwrap_or_else(|| unreachable!("32 bytes are a key"))
 }
 
 /// So many command rules, and two agents' rights.
@@ -69,7 +144,7 @@ fn request(program: &str) -> Result<Request> {
     Ok(Request {
         purpose: Purpose::Inject,
         agent: "claude-code".to_owned(),
-        keys: vec![Key {
+        keys: vec![policy::Key {
             name: "api/key".parse()?,
             named: true,
             tags: Vec::new(),

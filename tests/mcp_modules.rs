@@ -11,7 +11,7 @@ use hostile::PolicyDeed;
 use serde_json::json;
 use support::Sandbox;
 use support::agent::{Agent, Reply};
-use support::modules::{built, entry, last_records, place, vault};
+use support::modules::{built, entry, last_records, vault};
 
 const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";

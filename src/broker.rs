@@ -23,6 +23,7 @@ mod hide;
 mod jail;
 mod judge;
 mod keyring;
+mod names;
 mod person;
 mod plan;
 mod policy_add;

@@ -150,7 +150,10 @@ async fn the_export_has_the_documented_fields() {
         denied["reason"],
         "command not allowed: rm: it is denied (rm)"
     );
-    assert_eq!(denied["remedy"], "remove \"rm\" from denied_commands");
+    assert_eq!(
+        denied["remedy"],
+        "remove from denied_commands:\n- \"rm\"\nadd to allowed_commands:\n- \"rm -rf /\""
+    );
     assert_eq!(records[9]["exit_code"], 7);
 }
 
@@ -239,7 +242,8 @@ async fn a_denied_run_is_shown_with_what_would_allow_it() {
         "keys          API_KEY".to_owned(),
         "rule          default_action: deny".to_owned(),
         "reason        command not allowed: touch".to_owned(),
-        "to allow it   add \"touch\" to allowed_commands".to_owned(),
+        "to allow it   add to allowed_commands:".to_owned(),
+        "              - \"touch x\\u001b[2J\"".to_owned(),
     ];
     assert_eq!(lines, expected);
     assert_eq!(show(id).text(), shown.text());

@@ -77,7 +77,7 @@ async fn a_denied_command_is_refused_even_if_all_else_is_allowed() {
     let rm = |program: &str| {
         format!(
             "command not allowed: {program}: it is denied (rm)\nRule: denied_commands[0]: rm\n\
-             A person can allow it: remove \"rm\" from denied_commands"
+             A person can allow it: remove from denied_commands:\n- \"rm\""
         )
     };
     for line in ["rm keep.txt", "rm -rf ."] {
@@ -111,7 +111,7 @@ async fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
     );
     let agent = Agent::without_project(&sandbox).await;
     let not_allowed = "command not allowed: id\nRule: default_action: deny\n\
-                       A person can allow it: add \"id\" to allowed_commands";
+                       A person can allow it: add to allowed_commands:\n- \"id\"";
     assert_eq!(agent.run("KEY", "id").await.refusal(), not_allowed);
     assert!(
         agent
@@ -146,18 +146,41 @@ async fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
 
 #[tokio::test]
 async fn a_question_is_a_refusal_where_nobody_can_be_asked() {
-    let sandbox = vault("version: 1\ndefault_action: ask\n");
+    let sandbox = vault(
+        "version: 1\ndefault_action: ask\nallowed_commands:\n- seq\n- { command: echo, approval: ask }\n",
+    );
     let agent = Agent::without_project(&sandbox).await;
-    let refusal = agent.run("KEY", "echo hello").await.refusal();
-    assert!(
-        refusal.starts_with("this needs a person's approval: "),
-        "{refusal}"
-    );
-    assert!(
-        refusal.contains("\nRule: default_action: ask\n"),
-        "{refusal}"
-    );
+    for (line, rule, change) in [
+        (
+            "id",
+            "default_action: ask",
+            "add a rule for it to allowed_commands",
+        ),
+        (
+            "echo hello",
+            "allowed_commands[1]: echo",
+            "remove from allowed_commands[1]:\napproval: ask",
+        ),
+    ] {
+        let question = format!("Allow agent 'claude-code' to run `{line}` with the secrets KEY?");
+        let expected = format!(
+            "this needs a person's approval: {question}\nRule: {rule}\nThis server cannot ask. A person can run the \
+             command with secretctl run, or change the policy file: {change}"
+        );
+        assert_eq!(agent.run("KEY", line).await.refusal(), expected);
+    }
+    assert_eq!(agent.run("KEY", "seq 1").await.output().1, "1\n");
     agent.stop().await;
+    let list = sandbox.secretctl(["audit", "list", "--denied", "--json"]);
+    let records = list.answer().succeeded().json();
+    let said: Vec<_> = (records.as_array().expect("a list").iter())
+        .map(|record| record["remedy"].clone())
+        .collect();
+    assert!(
+        said.contains(&json!("remove from allowed_commands[1]:\napproval: ask")),
+        "{said:?}"
+    );
+    assert_eq!(said.len(), 2);
 }
 
 /// For agents that call themselves as the client of these tests does, and for one more.

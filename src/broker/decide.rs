@@ -182,6 +182,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         }
         RunError::NeedsApproval(question) => {
             detail.rule = Some(question.grant.rule.clone());
+            detail.remedy = question.remedy();
             Outcome::Denied
         }
         RunError::Policy(_)

@@ -12,10 +12,11 @@ use super::code_cache::code_cache;
 use super::decide::label;
 use super::jail::trusted_dirs;
 use super::keyring::{Keyring, keys, require_usable};
-use super::program::{NameIndex, Program, TrustedPath};
+use super::names::NameIndex;
+use super::program::{Program, TrustedPath};
 use super::project::{Place, Project};
 use super::selection::{self, Selected};
-use super::words::Words;
+use super::words::{Words, mentioned};
 use super::{POLICY_FILE, RunError};
 use crate::name::{EnvName, SecretName};
 use crate::policy::{
@@ -138,9 +139,12 @@ impl Judge {
         let program = path.find(&place.program, &self.names)?;
         let aliases = request.env.as_deref().map(|env| (policy, env));
         let selected = selection::select(&request.keys, aliases, || keyring.names())?;
+        // A command that names no directory runs in the project's root, or where there is nothing to be found.
+        let base = place.absolute.as_deref().or(project.root().ok());
         let command = policy::Command {
             program: Program::facts(place.requested.clone(), program.as_ref()),
             arguments: words.arguments.clone(),
+            mentioned: path.mentioned(mentioned(&words.arguments), base, &self.names),
         };
         let question = Request {
             command: Some(command),

@@ -2,16 +2,16 @@
 //!
 //! Bare names are looked up in trusted directories only. A file that others could replace is refused, wherever it lies.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use globset::Glob;
 use secretctl_runner::FileId;
 
 use super::RunError;
+use super::names::{NameIndex, Names, follow};
 use crate::policy;
 
 /// Where a system keeps its programs.
@@ -24,8 +24,10 @@ const SYSTEM_DIRS: [&str; 7] = [
     "/bin",
     "/opt/homebrew/bin",
 ];
-/// Programs that act by the name they are called by: another name of the file says nothing about the call.
+/// Programs that act by the name they are called by, as their own names begin.
 const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
+/// A file with so many names in trusted directories acts by the name it is called by: an editor has ten, a busybox a hundred.
+const MULTI_CALL_NAMES: usize = 16;
 /// Mode bits.
 const EXECUTABLE: u32 = 0o111;
 const GROUP_WRITABLE: u32 = 0o020;
@@ -103,38 +105,96 @@ impl TrustedPath {
         path: &Path,
         names: &NameIndex,
     ) -> Result<Option<Program>, RunError> {
-        let Ok(metadata) = fs::metadata(path) else {
+        let Some(file) = program_at(path) else {
             return Ok(None);
         };
-        if !metadata.is_file() || metadata.mode() & EXECUTABLE == 0 {
-            return Ok(None);
-        }
         let unreadable = |error| RunError::Program {
             path: path.to_owned(),
             fact: format!("cannot be examined: {error}"),
         };
         let canonical = fs::canonicalize(path).map_err(unreadable)?;
-        for file in [path, &canonical] {
+        for file in follow(path).iter().chain([&canonical]) {
             require_unwritable_by_others(file)?;
         }
-        let file = FileId::from(&metadata);
-        let mut aliases = vec![canonical.clone()];
-        let multi_call = canonical
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| MULTI_CALL.contains(&name));
-        if !multi_call {
-            aliases.extend(names.names_of(file, &self.dirs));
-        }
-        aliases.retain(|alias| alias != path);
-        aliases.sort();
-        aliases.dedup();
         Ok(Some(Program {
             path: path.to_owned(),
             file,
-            aliases,
+            aliases: aliases(path, canonical, file, &names.read(&self.dirs)),
         }))
     }
+
+    /// Those of `words` that are programs with another name, each with its names: what `awk` in `sh -c 'awk …'` really is. A path is
+    /// taken from `directory`; without one, only an absolute path can be followed.
+    pub(super) fn mentioned(
+        &self,
+        words: BTreeSet<&str>,
+        directory: Option<&Path>,
+        names: &NameIndex,
+    ) -> Vec<policy::Program> {
+        let names = names.read(&self.dirs);
+        let mut found = Vec::new();
+        for word in words {
+            let place = if word.contains('/') {
+                directory.unwrap_or(Path::new("/")).join(word)
+            } else {
+                match names.find(word) {
+                    Some(path) => path,
+                    None => continue,
+                }
+            };
+            let relative_to_nothing =
+                directory.is_none() && !word.starts_with('/') && word.contains('/');
+            let Some(file) = program_at(&place).filter(|_| !relative_to_nothing) else {
+                continue;
+            };
+            let Ok(canonical) = fs::canonicalize(&place) else {
+                continue;
+            };
+            let aliases = aliases(&place, canonical, file, &names);
+            if aliases
+                .iter()
+                .any(|alias| alias.file_name() != place.file_name())
+            {
+                found.push(policy::Program {
+                    requested: word.to_owned(),
+                    path: Some(place),
+                    aliases,
+                });
+            }
+        }
+        found
+    }
+}
+
+/// The file behind a path, if it can be executed.
+fn program_at(path: &Path) -> Option<FileId> {
+    let metadata = fs::metadata(path).ok()?;
+    let is_program = metadata.is_file() && metadata.mode() & EXECUTABLE != 0;
+    is_program.then(|| FileId::from(&metadata))
+}
+
+/// The other names of the program at `path` that say what it does.
+///
+/// Links, hard links and alternatives are one program under several names, so all of them count: who may not run `mawk` may not
+/// run `awk`, and the other way round. A multi-call program does under each name what that name says. There the name that it is called
+/// by counts, which is `path`, with the canonical one and the program's own: `busybox`, denied, is denied under all names, but
+/// `rm`, denied, says nothing about `ls`. Such a program is known by its own name, or else by the number of its names, as nobody
+/// can tell from the file.
+fn aliases(path: &Path, canonical: PathBuf, file: FileId, names: &Names<'_>) -> Vec<PathBuf> {
+    let all = names.of(file);
+    let own = |name: &PathBuf| {
+        let name = name.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| MULTI_CALL.iter().any(|own| name.starts_with(own)))
+    };
+    let distinct: BTreeSet<_> = all.iter().filter_map(|name| name.file_name()).collect();
+    let multi_call = own(&canonical) || all.iter().any(own) || distinct.len() >= MULTI_CALL_NAMES;
+    let counts = |name: &PathBuf| !multi_call || own(name);
+    let mut aliases: Vec<PathBuf> = all.into_iter().filter(counts).collect();
+    aliases.push(canonical);
+    aliases.retain(|alias| alias != path);
+    aliases.sort();
+    aliases.dedup();
+    aliases
 }
 
 /// The files and directories that an entry of the policy file means, as far as they exist: `~/` is the home directory, and a
@@ -204,67 +264,6 @@ fn require_unwritable_by_others(path: &Path) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Every name that a file has in trusted directories. A directory is read again when it has changed.
-#[derive(Default)]
-pub(super) struct NameIndex {
-    dirs: Mutex<HashMap<PathBuf, Listing>>,
-}
-
-struct Listing {
-    changed: (i64, i64),
-    /// By device and inode.
-    names: HashMap<(u64, u64), Vec<PathBuf>>,
-}
-
-impl NameIndex {
-    fn names_of(&self, file: FileId, dirs: &[PathBuf]) -> Vec<PathBuf> {
-        let mut listings = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names = Vec::new();
-        for dir in dirs {
-            let Ok(metadata) = fs::metadata(dir) else {
-                continue;
-            };
-            let changed = (metadata.mtime(), metadata.mtime_nsec());
-            let listing = match listings.get(dir) {
-                Some(listing) if listing.changed == changed => listing,
-                _ => {
-                    let fresh = Listing {
-                        changed,
-                        names: list(dir),
-                    };
-                    listings.entry(dir.clone()).insert_entry(fresh).into_mut()
-                }
-            };
-            names.extend(
-                listing
-                    .names
-                    .get(&(file.dev, file.ino))
-                    .into_iter()
-                    .flatten()
-                    .cloned(),
-            );
-        }
-        names
-    }
-}
-
-fn list(dir: &Path) -> HashMap<(u64, u64), Vec<PathBuf>> {
-    let mut names: HashMap<_, Vec<PathBuf>> = HashMap::new();
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        // Links are followed: a link and its target are one program.
-        if let Ok(metadata) = fs::metadata(&path)
-            && metadata.is_file()
-        {
-            names
-                .entry((metadata.dev(), metadata.ino()))
-                .or_default()
-                .push(path);
-        }
-    }
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -305,27 +304,6 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_directory_is_read_again() {
-        let (_dir, path) = fixture();
-        let (bin, names) = (&path.dirs[0], NameIndex::default());
-        assert_eq!(
-            path.find("tool", &names)
-                .expect("trusted")
-                .expect("found")
-                .aliases,
-            Vec::<PathBuf>::new()
-        );
-        fs::hard_link(bin.join("tool"), bin.join("hard")).expect("writable");
-        assert_eq!(
-            path.find("tool", &names)
-                .expect("trusted")
-                .expect("found")
-                .aliases,
-            [bin.join("hard")]
-        );
-    }
-
-    #[test]
     fn what_is_no_program_is_not_found() {
         let (_dir, path) = fixture();
         fs::write(path.dirs[0].join("data"), "").expect("writable");
@@ -351,6 +329,82 @@ mod tests {
             .expect("trusted")
             .expect("found");
         assert_eq!(found.aliases, [bin.join("busybox")]);
+    }
+
+    #[test]
+    fn a_program_of_very_many_names_is_one_that_acts_by_its_name() {
+        let (_dir, path) = fixture();
+        let bin = &path.dirs[0];
+        let aliases_of_tool = |names: usize| {
+            for number in 1..names {
+                let _ = fs::hard_link(bin.join("tool"), bin.join(format!("tool-{number}")));
+            }
+            let found = path.find("tool", &NameIndex::default());
+            found.expect("trusted").expect("found").aliases.len()
+        };
+        assert_eq!(aliases_of_tool(MULTI_CALL_NAMES - 1), MULTI_CALL_NAMES - 2);
+        assert_eq!(aliases_of_tool(MULTI_CALL_NAMES), 0);
+        // By its own name it is known however few names it has.
+        executable(&bin.join("busybox.static"));
+        fs::hard_link(bin.join("busybox.static"), bin.join("rm")).expect("writable");
+        fs::hard_link(bin.join("busybox.static"), bin.join("ls")).expect("writable");
+        let found = path.find("ls", &NameIndex::default());
+        assert_eq!(
+            found.expect("trusted").expect("found").aliases,
+            [bin.join("busybox.static")]
+        );
+    }
+
+    #[test]
+    fn programs_that_arguments_mention_are_known_by_their_other_names() {
+        let (dir, path) = fixture();
+        let bin = &path.dirs[0];
+        symlink("tool", bin.join("link")).expect("writable");
+        executable(&bin.join("plain"));
+        let project = fs::canonicalize(dir.path())
+            .expect("it exists")
+            .join("project");
+        fs::create_dir(&project).expect("writable");
+        symlink(bin.join("tool"), project.join("mine")).expect("writable");
+        let mentioned = |word: &str, directory: Option<&Path>| {
+            let found = path.mentioned([word].into(), directory, &NameIndex::default());
+            let aliases = found.into_iter().flat_map(|program| program.aliases);
+            aliases.collect::<Vec<_>>()
+        };
+        assert_eq!(mentioned("link", None), [bin.join("tool")]);
+        assert_eq!(mentioned("tool", None), [bin.join("link")]);
+        assert_eq!(
+            mentioned("./mine", Some(&project)),
+            [bin.join("link"), bin.join("tool")]
+        );
+        let absolute = project.join("mine");
+        assert_eq!(mentioned(absolute.to_str().expect("text"), None).len(), 2);
+        for (word, directory) in [
+            ("plain", None),
+            ("missing", None),
+            ("./mine", None),
+            ("./gone", Some(&*project)),
+        ] {
+            assert_eq!(mentioned(word, directory), Vec::<PathBuf>::new(), "{word}");
+        }
+    }
+
+    #[test]
+    fn every_link_on_the_way_is_one_that_others_cannot_replace() {
+        let (_dir, path) = fixture();
+        let bin = &path.dirs[0];
+        let open = bin.parent().expect("a parent").join("open");
+        fs::create_dir(&open).expect("writable");
+        symlink(bin.join("tool"), open.join("hop")).expect("writable");
+        symlink(open.join("hop"), bin.join("link")).expect("writable");
+        let find = || path.find("link", &NameIndex::default());
+        assert!(find().expect("trusted").is_some());
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("own");
+        let refused = find().expect_err("refused").to_string();
+        assert!(
+            refused.contains("open can be written by others"),
+            "{refused}"
+        );
     }
 
     #[test]

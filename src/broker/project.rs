@@ -25,6 +25,8 @@ pub(super) struct Place {
     pub(super) requested: String,
     /// Relative to the project's root; none when no directory was asked for.
     pub(super) directory: Option<String>,
+    /// The same, canonical.
+    pub(super) absolute: Option<PathBuf>,
 }
 
 impl Project {
@@ -44,6 +46,7 @@ impl Project {
                 requested: program.clone(),
                 program,
                 directory: None,
+                absolute: None,
             });
         }
         let root = self.root()?;
@@ -59,6 +62,7 @@ impl Project {
             program: program.to_owned(),
             requested: program.to_owned(),
             directory: Some(inside(&directory)),
+            absolute: Some(directory.clone()),
         };
         if relative {
             // Policy judges the place below the project's root, however it was written.

@@ -1,11 +1,17 @@
 //! From a command as it was written to its words. There is no shell: what only a shell could do is refused.
 
+use std::collections::BTreeSet;
+
 use super::RunError;
 
 /// Longest command line, in bytes: the words end up in an argument list, which the kernel limits to 128 KiB a word.
 pub(super) const COMMAND_MAX_BYTES: usize = 128 * 1024;
 /// Longest name of a program, in bytes: the longest path.
 const PROGRAM_MAX_BYTES: usize = 4096;
+/// What stands between words in scripts, options and code.
+const SEPARATORS: [char; 18] = [
+    ';', '&', '|', '(', ')', '<', '>', '{', '}', '[', ']', '=', ',', '!', '`', '$', '"', '\'',
+];
 /// Most words of a command.
 pub(super) const WORDS_MAX: usize = 1000;
 
@@ -60,6 +66,18 @@ impl Words {
             _ => refuse("it names no program".to_owned()),
         }
     }
+}
+
+/// The words that `arguments` mention, also within scripts: whatever a program could be called by there. Which of them a shell would
+/// run is not known here, so there are more of them than a shell would see.
+pub(super) fn mentioned(arguments: &[String]) -> BTreeSet<&str> {
+    let separates = |c: char| c.is_whitespace() || SEPARATORS.contains(&c);
+    let words = arguments
+        .iter()
+        .flat_map(|argument| std::iter::once(argument.as_str()).chain(argument.split(separates)));
+    words
+        .filter(|word| !word.is_empty() && word.len() <= PROGRAM_MAX_BYTES)
+        .collect()
 }
 
 fn split(command: &str) -> Result<Vec<String>, RunError> {
@@ -131,6 +149,16 @@ mod tests {
             .expect("a command");
         assert_eq!(words.program, "/opt/my tool");
         assert_eq!(words.arguments, ["$(x)", "a b"]);
+    }
+
+    #[test]
+    fn programs_can_be_mentioned_anywhere() {
+        let arguments = ["-c", "a 'b c'|d; FOO=/x/e $(f)", "-e=g"].map(str::to_owned);
+        let words = mentioned(&arguments);
+        for word in ["-c", "a", "b", "c", "d", "/x/e", "f", "g", "-e=g"] {
+            assert!(words.contains(word), "{word}");
+        }
+        assert!(!words.contains(""));
     }
 
     #[test]

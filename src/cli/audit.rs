@@ -86,6 +86,11 @@ fn show(access: &Access, id: &str, as_json: bool) -> Result<u8, Failure> {
     output::result(details(record).as_bytes())
 }
 
+/// What would allow a denied run.
+const REMEDY: &str = "to allow it";
+/// Goes on below the text of a line.
+const NEXT_LINE: &str = "\n              ";
+
 /// A line for each thing that is known of a record.
 fn details(record: &AuditRecord) -> String {
     let detail = &record.detail;
@@ -112,7 +117,7 @@ fn details(record: &AuditRecord) -> String {
         ("keys", keys.into_iter().map(str::to_owned).collect()),
         ("rule", text(&detail.rule)),
         ("reason", text(&detail.reason)),
-        ("to allow it", text(&detail.remedy)),
+        (REMEDY, text(&detail.remedy)),
         ("ended", text(&detail.ended)),
         ("exit code", text(&exit_code)),
         ("duration", text(&duration)),
@@ -130,7 +135,9 @@ fn details(record: &AuditRecord) -> String {
         .flat_map(|(name, texts)| texts.into_iter().map(move |text| (name, text)))
         .chain(layers)
         .map(|(name, text)| {
-            let text = output::printable(&text).replace('\n', " ");
+            // A remedy has lines to be pasted.
+            let break_line = if name == REMEDY { NEXT_LINE } else { " " };
+            let text = output::printable(&text).replace('\n', break_line);
             format!("{name:13} {text}\n")
         })
         .collect();

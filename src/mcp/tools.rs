@@ -302,10 +302,15 @@ fn explain(error: &RunError) -> Refusal {
             };
             format!("\nRule: {}{remedy}", denial.rule)
         }
-        RunError::NeedsApproval(question) => format!(
-            "\nRule: {}\nThis server cannot ask. A person can allow it by a rule in allowed_commands of the policy file.",
-            question.grant.rule
-        ),
+        RunError::NeedsApproval(question) => {
+            let remedy = question.remedy().map_or_else(String::new, |remedy| {
+                format!(", or change the policy file: {remedy}")
+            });
+            format!(
+                "\nRule: {}\nThis server cannot ask. A person can run the command with secretctl run{remedy}",
+                question.grant.rule
+            )
+        }
         RunError::Policy(_) => {
             "\nOnly a person can write the policy file; it must have mode 0600.".to_owned()
         }

@@ -7,7 +7,7 @@ use super::document::{AgentPolicy, CommandRule, Document};
 use super::error::{Fault, Problem};
 use super::place::nearest;
 use super::rules::{Limits, Policy};
-use super::units::{List, Unsupported};
+use super::units::List;
 use crate::name::{EnvName, KeyPattern};
 
 /// The longest time limit a file can set: secrets are not handed to what runs for days.
@@ -119,13 +119,8 @@ impl Problems {
         self.in_limits(document.limits());
     }
 
-    fn unsupported(&mut self, path: &str, value: Option<&Unsupported>) {
-        self.note(path, value.map(|_| "is not supported by this version"));
-    }
-
     fn in_command(&mut self, path: &str, rule: &CommandRule) {
         self.note(path, command_problem(&rule.command));
-        self.unsupported(&format!("{path}.approval"), rule.approval.as_ref());
         if let Some(keys) = &rule.keys {
             self.in_patterns(&format!("{path}.keys"), keys);
         }
@@ -276,7 +271,7 @@ mod tests {
             allowed_commands:
               - "*"
               - "aws *"
-              - { command: " ", keys: ["a/*", "a["], approval: ask }
+              - { command: " ", keys: ["a/*", "a["] }
             denied_commands: ["rm 'x'"]
             env_aliases: { dev: [{ pattern: "db/*", target: "dev/db/*" }, { pattern: "db/*", target: "dev" }] }
             policies: [{ name: "", agent_id: "", allowed_keys: ["!a*"], denied_keys: ["*/"], capabilities: [] }]
@@ -289,7 +284,6 @@ mod tests {
         let expected = [
             "allowed_commands[1]",
             "allowed_commands[2]",
-            "allowed_commands[2].approval",
             "allowed_commands[2].keys[1]",
             "denied_commands[0]",
             "env_aliases.dev[1]",
@@ -314,15 +308,6 @@ mod tests {
             "env_pass[2]",
         ];
         assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn an_unsupported_key_says_so() {
-        let found = problems("allowed_commands: [{ command: npm, approval: ask }]");
-        assert_eq!(
-            found,
-            ["allowed_commands[0].approval: is not supported by this version"]
-        );
     }
 
     #[test]

@@ -56,6 +56,20 @@ pub struct Question {
     pub grant: Grant,
 }
 
+impl Question {
+    /// What to change in the policy file so that nobody is asked, where a rule of the file is what asks.
+    pub fn remedy(&self) -> Option<String> {
+        let (entry, _) = self.grant.rule.split_once(": ")?;
+        if entry.starts_with("allowed_commands[") {
+            Some(format!("remove from {entry}:\napproval: ask"))
+        } else if entry == "default_action" {
+            Some("add a rule for it to allowed_commands".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
 /// A no that an agent and a person can act on. It does not tell whether a hidden key exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -63,7 +77,7 @@ pub struct Denial {
     pub rule: String,
     /// What was refused, and why.
     pub reason: String,
-    /// The smallest change that would allow it; empty when there is none.
+    /// The smallest change of the policy file that would allow it: lines to be pasted, with their place; empty when there is none.
     pub remedy: String,
 }
 

@@ -17,7 +17,7 @@ use super::error::Fault;
 use super::pinned::PinnedModule;
 use super::place;
 use super::rules::Limits;
-use super::units::{List, Pairs, Size, Span, Unsupported, Version, present};
+use super::units::{List, Pairs, Size, Span, Version, present};
 
 /// How long a command may run when neither file nor request says so: what a build or a deployment takes.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
@@ -91,7 +91,15 @@ pub(super) struct CommandRule {
     #[serde(default = "yes")]
     expand: bool,
     #[serde(default, deserialize_with = "present")]
-    pub(super) approval: Option<Unsupported>,
+    approval: Option<Approval>,
+}
+
+/// Whose approval a command needs beside the rule.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Approval {
+    /// A person's, each time.
+    Ask,
 }
 
 /// The rights of agents. `allowed_keys` and `capabilities` have no default: whether nothing or everything is meant has to
@@ -185,6 +193,7 @@ impl CommandRule {
             "network": self.network,
             "timeout_ms": self.timeout.map(|span| milliseconds(span.0)),
             "expand": self.expand,
+            "approval": self.approval,
         })
     }
 }
@@ -269,7 +278,7 @@ env_aliases:
 "#,
         )
         .unwrap();
-        let rule = |command: &str| json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true });
+        let rule = |command: &str| json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true, "approval": null });
         let expected = json!({
             "default_action": "deny",
             "allowed_commands": [rule("npm"), rule("./deploy.sh")],
@@ -334,6 +343,7 @@ allowed_commands:
   - npm test
   - ./deploy.sh
   - { command: aws s3, keys: ["aws/*"], network: none, timeout: 60s, expand: false }
+  - { command: make release, approval: ask }
 denied_commands: [rm, git push]
 policies:
   - name: claude

@@ -45,6 +45,9 @@ pub struct Command {
     pub program: Program,
     /// The words after it, before any variable in them is expanded.
     pub arguments: Vec<String>,
+    /// Programs with other names that the arguments mention, as far as words can be told. Whether a word means a program where
+    /// it stands is for policy to judge.
+    pub mentioned: Vec<Program>,
 }
 
 /// A moment: modules have no clock.

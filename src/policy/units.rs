@@ -6,9 +6,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::time;
-use serde::de::{
-    self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
-};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 /// Most entries of one list or mapping. YAML lets a small file repeat a long list by reference; this is far more than a
 /// person writes, and keeps what such a file can grow to in bounds.
@@ -25,10 +23,6 @@ pub(super) struct Size(pub(super) u64);
 /// The only version of the file.
 #[derive(Debug, Default)]
 pub(super) struct Version;
-
-/// The value of a key that this version does not have.
-#[derive(Debug)]
-pub(super) struct Unsupported;
 
 /// At most [`ENTRIES_MAX`] values.
 #[derive(Debug, Clone)]
@@ -137,12 +131,6 @@ impl<'de> Deserialize<'de> for Version {
             }
         }
         from.deserialize_any(One)
-    }
-}
-
-impl<'de> Deserialize<'de> for Unsupported {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(from).map(|_| Self)
     }
 }
 

@@ -203,20 +203,19 @@ fn lower_key(key: &Key) -> guest::Key {
 }
 
 fn lower_command(command: &Command) -> guest::Command {
-    let Program {
-        requested,
-        path,
-        aliases,
-    } = &command.program;
-    let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
-    let program = guest::Program {
-        requested: requested.clone(),
-        path: path.as_ref().map(text),
-        aliases: aliases.iter().map(text).collect(),
-    };
     guest::Command {
-        program,
+        program: lower_program(&command.program),
         arguments: command.arguments.clone(),
+        mentioned: command.mentioned.iter().map(lower_program).collect(),
+    }
+}
+
+fn lower_program(program: &Program) -> guest::Program {
+    let text = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    guest::Program {
+        requested: program.requested.clone(),
+        path: program.path.as_ref().map(text),
+        aliases: program.aliases.iter().map(text).collect(),
     }
 }
 

@@ -156,6 +156,7 @@ fn request(program: &str) -> Result<Request> {
                 aliases: vec![],
             },
             arguments: vec!["run".to_owned(), "--all".to_owned()],
+            mentioned: Vec::new(),
         }),
         directory: None,
         timeout: None,

@@ -1,39 +1,49 @@
 //! The decision, in the order of the rules: built-in blocks, `denied_commands`, `denied_keys`, `allowed_keys`, `capabilities`,
 //! `allowed_commands`, `default_action`.
 //!
+//! All of them are looked at, so that a remedy is one for the whole request; the first that refuses is the one that decided.
 //! What is said about a key depends on its name alone, never on whether the vault holds it.
 
-use crate::command::{self, Allowed, shown};
-use crate::document::{self, AgentPolicy, Capability, CommandRule, DefaultAction, Document};
+use crate::command::{self, Allowed, cut, shown};
+use crate::document::{
+    self, AgentPolicy, Approval, Capability, CommandRule, DefaultAction, Document,
+};
 use crate::keys;
+use crate::refusal::{Refusal, denial};
+use crate::remedy::{self, quote};
 use crate::types::{
     Command, Decision, Denial, Grant, Key, Network, Purpose, Question, Request, Workdir,
 };
 
+/// Longest question, in characters: the host takes no longer text.
+const QUESTION_MAX: usize = 1000;
+
 /// Decides on a request.
 pub(crate) fn decide(document: &Document, request: &Request) -> Decision {
     let rights = Rights::of(document, &request.agent);
-    let answer = match request.purpose {
-        Purpose::Reference => Ok(reference(document, request, &rights)),
-        Purpose::Masked => masked(document, request, &rights),
-        Purpose::Inject => inject(document, request, &rights),
-    };
-    answer.unwrap_or_else(Decision::Deny)
+    match (request.purpose, &request.command) {
+        (Purpose::Reference, _) => reference(document, request, &rights),
+        (Purpose::Masked, _) => masked(document, request, &rights),
+        (Purpose::Inject, Some(command)) => inject(document, request, command, &rights),
+        (Purpose::Inject, None) => deny("request", "the request has no command"),
+    }
 }
 
 /// The answer of a module that has no document.
 pub(crate) fn unconfigured() -> Decision {
+    deny("configure", "the policy module has no rules")
+}
+
+fn deny(rule: &str, reason: &str) -> Decision {
     Decision::Deny(Denial {
-        rule: "configure".to_owned(),
-        reason: "the policy module has no rules".to_owned(),
+        rule: rule.to_owned(),
+        reason: reason.to_owned(),
         remedy: String::new(),
     })
 }
 
 fn reference(document: &Document, request: &Request, rights: &Rights<'_>) -> Decision {
-    let able = rights
-        .ensure(Capability::ReferenceOnly, &request.agent)
-        .is_ok();
+    let able = rights.lacks(Capability::ReferenceOnly, request).is_none();
     let keys = if able {
         rights.visible(&request.keys)
     } else {
@@ -42,48 +52,66 @@ fn reference(document: &Document, request: &Request, rights: &Rights<'_>) -> Dec
     Decision::Allow(grant(document, request, keys, None, rights.rule()))
 }
 
-fn masked(document: &Document, request: &Request, rights: &Rights<'_>) -> Result<Decision, Denial> {
-    rights.ensure(Capability::MaskedReturn, &request.agent)?;
-    let keys = rights.visible(&request.keys);
-    Ok(Decision::Allow(grant(
-        document,
-        request,
-        keys,
-        None,
-        rights.rule(),
-    )))
+fn masked(document: &Document, request: &Request, rights: &Rights<'_>) -> Decision {
+    let lacks = rights.lacks(Capability::MaskedReturn, request);
+    match denial(lacks.into_iter().collect()) {
+        Some(denial) => Decision::Deny(denial),
+        None => {
+            let keys = rights.visible(&request.keys);
+            Decision::Allow(grant(document, request, keys, None, rights.rule()))
+        }
+    }
 }
 
-fn inject(document: &Document, request: &Request, rights: &Rights<'_>) -> Result<Decision, Denial> {
-    let command = request.command.as_ref().ok_or_else(|| Denial {
-        rule: "request".to_owned(),
-        reason: "the request has no command".to_owned(),
-        remedy: String::new(),
-    })?;
-    command::refuse(document, command)?;
-    rights.ensure_named(request)?;
-    rights.ensure(Capability::EnvInject, &request.agent)?;
+fn inject(
+    document: &Document,
+    request: &Request,
+    command: &Command,
+    rights: &Rights<'_>,
+) -> Decision {
+    let mut refusals = command::refuse(document, command);
+    refusals.extend(rights.hidden(request));
+    refusals.extend(rights.lacks(Capability::EnvInject, request));
     let keys = rights.visible(&request.keys);
 
-    let (rule, name) = match command::allowed(document, command, &keys) {
+    // Those that were named and are hidden are refused above, but the remedy has to see to them here as well.
+    let used = request
+        .keys
+        .iter()
+        .filter(|key| key.named || keys.contains(&key.name));
+    let used: Vec<&str> = used.map(|key| key.name.as_str()).collect();
+    let (rule, name) = match command::allowed(document, command, &used) {
         Allowed::By(index, rule) => (
             Some(rule),
             format!("allowed_commands[{index}]: {}", rule.command),
         ),
-        Allowed::Lacking(index, rule, key) => return Err(lacking(index, rule, &key, command)),
+        Allowed::Lacking(index, rule, missing) => {
+            refusals.push(lacking(index, rule, &missing, command));
+            (None, String::new())
+        }
         Allowed::Unnamed => match document.default_action {
-            DefaultAction::Deny => return Err(not_allowed(command)),
+            DefaultAction::Deny => {
+                refusals.push(not_allowed(command));
+                (None, String::new())
+            }
             DefaultAction::Ask => (None, "default_action: ask".to_owned()),
             DefaultAction::Allow => (None, "default_action: allow".to_owned()),
         },
     };
-    ensure_found(command)?;
-    let text = question(request, command, &keys);
-    let grant = grant(document, request, keys, rule, name);
-    match (rule, document.default_action) {
-        (None, DefaultAction::Ask) => Ok(Decision::Ask(Question { text, grant })),
-        _ => Ok(Decision::Allow(grant)),
+    refusals.extend(not_found(command));
+    if let Some(denial) = denial(refusals) {
+        return Decision::Deny(denial);
     }
+    let asks = match rule {
+        Some(rule) => matches!(rule.approval, Some(Approval::Ask)),
+        None => matches!(document.default_action, DefaultAction::Ask),
+    };
+    if asks {
+        let text = question(request, command, &keys);
+        let grant = grant(document, request, keys, rule, name);
+        return Decision::Ask(Question { text, grant });
+    }
+    Decision::Allow(grant(document, request, keys, rule, name))
 }
 
 /// What the key rules give an agent.
@@ -123,84 +151,90 @@ impl<'d> Rights<'d> {
             .collect()
     }
 
-    /// The rule that keeps the agent from using a key, and the change that would let it.
-    fn hides(&self, key: &str) -> Option<(String, String)> {
-        let (index, policy) = match self {
+    /// The rule that keeps the agent from using a key.
+    fn hides(&self, key: &str) -> Option<String> {
+        let policy = match self {
             Rights::All => return None,
-            Rights::None => return Some((self.rule(), String::new())),
-            Rights::Some(index, policy) => (index, policy),
+            Rights::None => return Some(self.rule()),
+            Rights::Some(_, policy) => policy,
         };
         let mut denied = policy.denied_keys.iter().enumerate();
         if let Some((i, pattern)) = denied.find(|(_, pattern)| keys::covers(pattern, key)) {
-            let rule = format!("{}: denied_keys[{i}] {pattern}", self.rule());
-            return Some((
-                rule,
-                format!("remove \"{pattern}\" from denied_keys of policies[{index}]"),
-            ));
+            return Some(format!("{}: denied_keys[{i}] {pattern}", self.rule()));
         }
-        if policy
-            .allowed_keys
-            .iter()
-            .any(|pattern| keys::matches(pattern, key))
-        {
-            return None;
-        }
-        let remedy = format!("add \"{key}\" to allowed_keys of policies[{index}]");
-        Some((format!("{}: allowed_keys", self.rule()), remedy))
+        let is_allowed = |pattern: &String| keys::matches(pattern, key);
+        let hidden = !policy.allowed_keys.iter().any(is_allowed);
+        hidden.then(|| format!("{}: allowed_keys", self.rule()))
     }
 
-    /// Refuses a run for keys that the agent named and may not use, and any run of an agent that has no rights.
-    fn ensure_named(&self, request: &Request) -> Result<(), Denial> {
-        let agent = request.agent.escape_debug();
+    /// Why a run is refused for keys that the agent named and may not use, as is any run of an agent that has no rights.
+    fn hidden(&self, request: &Request) -> Option<Refusal> {
+        let agent = cut(&request.agent.escape_debug().to_string(), QUESTION_MAX);
         let named = request.keys.iter().filter(|key| key.named);
-        let hidden = named
-            .map(|key| (key, self.hides(&key.name)))
-            .find_map(|(key, rule)| Some((key, rule?)));
-        if let Some((key, (rule, remedy))) = hidden {
-            let name = &key.name;
-            let reason =
-                format!("secret not found: no key '{name}' is available to agent '{agent}'");
-            return Err(Denial {
-                rule,
-                reason,
-                remedy: if remedy.is_empty() {
-                    add_agent(request)
-                } else {
-                    remedy
-                },
+        let hidden: Vec<(&str, String)> = named
+            .filter_map(|key| Some((key.name.as_str(), self.hides(&key.name)?)))
+            .collect();
+        let (rule, what) = match (hidden.first(), self) {
+            (Some((key, rule)), _) => (rule.clone(), format!("no key '{key}' is")),
+            (None, Rights::None) => (self.rule(), "no key is".to_owned()),
+            (None, _) => return None,
+        };
+        let reason = format!("secret not found: {what} available to agent '{agent}'");
+        let Rights::Some(index, policy) = self else {
+            let changes = remedy::add_agent(request, "env_inject");
+            return Some(match changes {
+                Some(change) => Refusal::new(rule, reason, [change]),
+                None => Refusal::for_good(rule, reason),
             });
-        }
-        match self {
-            Rights::None => Err(Denial {
-                rule: self.rule(),
-                reason: format!("secret not found: no key is available to agent '{agent}'"),
-                remedy: add_agent(request),
-            }),
-            _ => Ok(()),
-        }
+        };
+        let hidden = hidden.iter().map(|(key, _)| *key).collect();
+        Some(Refusal::new(rule, reason, opened(*index, policy, hidden)))
     }
 
-    fn ensure(&self, capability: Capability, agent: &str) -> Result<(), Denial> {
+    fn lacks(&self, capability: Capability, request: &Request) -> Option<Refusal> {
         let Rights::Some(index, policy) = self else {
-            return Ok(());
+            return None;
         };
         if policy.capabilities.contains(&capability) {
-            return Ok(());
+            return None;
         }
         let (word, use_of_it) = match capability {
             Capability::EnvInject => ("env_inject", "run commands with secrets"),
             Capability::ReferenceOnly => ("reference_only", "learn which secrets exist"),
             Capability::MaskedReturn => ("masked_return", "see masked values"),
         };
-        Err(Denial {
-            rule: format!("{}: capabilities", self.rule()),
-            reason: format!(
+        Some(Refusal::new(
+            format!("{}: capabilities", self.rule()),
+            format!(
                 "agent '{}' may not {use_of_it}: it lacks {word}",
-                agent.escape_debug()
+                request.agent.escape_debug()
             ),
-            remedy: format!("add {word} to capabilities of policies[{index}]"),
-        })
+            [remedy::add(
+                &format!("policies[{index}].capabilities"),
+                word,
+            )],
+        ))
     }
+}
+
+/// The changes that open these keys to the agents of a policy.
+fn opened(index: usize, policy: &AgentPolicy, keys: Vec<&str>) -> Vec<String> {
+    let list = |name: &str| format!("policies[{index}].{name}");
+    let covers = |pattern: &&String| keys.iter().any(|key| keys::covers(pattern, key));
+    let denied = policy.denied_keys.iter().filter(covers);
+    let mut changes: Vec<String> = denied
+        .map(|pattern| remedy::remove(&list("denied_keys"), &quote(pattern)))
+        .collect();
+    for key in keys {
+        if !policy
+            .allowed_keys
+            .iter()
+            .any(|pattern| keys::matches(pattern, key))
+        {
+            changes.push(remedy::add(&list("allowed_keys"), &quote(key)));
+        }
+    }
+    changes
 }
 
 fn grant(
@@ -248,52 +282,44 @@ fn question(request: &Request, command: &Command, keys: &[String]) -> String {
         .map(|word| word.escape_debug().to_string())
         .collect::<Vec<_>>()
         .join(" ");
-    format!(
+    let text = format!(
         "Allow agent '{agent}' to run `{line}` with the secrets {}?",
         keys.join(", ")
+    );
+    cut(&text, QUESTION_MAX)
+}
+
+fn not_allowed(command: &Command) -> Refusal {
+    let rule = "default_action: deny";
+    let reason = format!("command not allowed: {}", shown(command));
+    match remedy::allow(command) {
+        Some(change) => Refusal::new(rule, reason, [change]),
+        None => Refusal::for_good(rule, reason),
+    }
+}
+
+fn lacking(index: usize, rule: &CommandRule, missing: &[String], command: &Command) -> Refusal {
+    let first = missing.first().map_or("", String::as_str);
+    let list = format!("allowed_commands[{index}].keys");
+    Refusal::new(
+        format!("allowed_commands[{index}]: {}", rule.command),
+        format!("command not allowed: {} with key '{first}'", shown(command)),
+        missing.iter().map(|key| remedy::add(&list, &quote(key))),
     )
 }
 
-fn not_allowed(command: &Command) -> Denial {
+fn not_found(command: &Command) -> Option<Refusal> {
     let program = shown(command);
-    Denial {
-        rule: "default_action: deny".to_owned(),
-        reason: format!("command not allowed: {program}"),
-        remedy: format!("add \"{program}\" to allowed_commands"),
+    if command.program.path.is_some() {
+        return None;
     }
-}
-
-fn lacking(index: usize, rule: &CommandRule, key: &str, command: &Command) -> Denial {
-    Denial {
-        rule: format!("allowed_commands[{index}]: {}", rule.command),
-        reason: format!("command not allowed: {} with key '{key}'", shown(command)),
-        remedy: format!("add \"{key}\" to keys of allowed_commands[{index}]"),
+    if command.program.requested.contains('/') {
+        let reason = format!("program not found: {program}");
+        return Some(Refusal::for_good("program", reason));
     }
-}
-
-fn ensure_found(command: &Command) -> Result<(), Denial> {
-    let program = shown(command);
-    match (
-        &command.program.path,
-        command.program.requested.contains('/'),
-    ) {
-        (Some(_), _) => Ok(()),
-        (None, true) => Err(Denial {
-            rule: "program".to_owned(),
-            reason: format!("program not found: {program}"),
-            remedy: String::new(),
-        }),
-        (None, false) => Err(Denial {
-            rule: "program".to_owned(),
-            reason: format!("program not found: {program} is in none of the trusted directories"),
-            remedy: format!("add the directory of {program} to trusted_dirs"),
-        }),
-    }
-}
-
-fn add_agent(request: &Request) -> String {
-    format!(
-        "add an entry with agent_id \"{}\" to policies",
-        request.agent.escape_debug()
-    )
+    Some(Refusal::new(
+        "program",
+        format!("program not found: {program} is in none of the trusted directories"),
+        [format!("add the directory of {program} to trusted_dirs")],
+    ))
 }

@@ -43,6 +43,14 @@ pub(crate) struct CommandRule {
     pub(crate) timeout_ms: Option<u64>,
     /// Whether `$NAME` of an injected variable is expanded in arguments.
     pub(crate) expand: bool,
+    /// Whose approval is needed beside the rule; null for nobody's.
+    pub(crate) approval: Option<Approval>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Approval {
+    Ask,
 }
 
 #[derive(Debug, Deserialize)]

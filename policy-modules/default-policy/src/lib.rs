@@ -3,11 +3,16 @@
 //! This file only connects the component's exports to `decide`, which reads as the order of the rules.
 //! Nothing is imported from the host: the answer depends on the document and the request alone.
 
+mod carriers;
+mod code;
 mod command;
 mod decide;
 mod document;
 mod keys;
 mod nested;
+mod refusal;
+mod remedy;
+mod shell;
 
 use std::sync::OnceLock;
 

@@ -22,7 +22,7 @@ fn document(rules: Value) -> Document {
     }
     for rule in whole["allowed_commands"].as_array_mut().unwrap() {
         if let Some(command) = rule.as_str() {
-            *rule = json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true });
+            *rule = json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true, "approval": null });
         }
     }
     Document::parse(&whole.to_string()).unwrap()
@@ -53,7 +53,11 @@ fn run_words(agent: &str, words: &[&str], keys: &[&str]) -> Request {
     };
     let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
     Request {
-        command: Some(Command { program, arguments }),
+        command: Some(Command {
+            program,
+            arguments,
+            mentioned: vec![],
+        }),
         ..asks(agent, Purpose::Inject, keys)
     }
 }
@@ -311,7 +315,7 @@ fn with_policies_an_agent_that_matches_none_gets_nothing() {
         let denial = deny(&d, &run("y", "npm", &["a"]), "policies");
         assert_eq!(
             denial.remedy,
-            "add an entry with agent_id \"y\" to policies"
+            "add to policies:\n- { name: \"y\", agent_id: \"y\", allowed_keys: [\"a\"], capabilities: [env_inject] }"
         );
         deny(&d, &run("y", "npm", &[]), "policies");
         deny(&d, &found_by_pattern(run("y", "npm", &["a"])), "policies");
@@ -364,7 +368,7 @@ fn each_capability_is_needed_for_its_purpose() {
     );
     assert_eq!(
         denial.remedy,
-        "add env_inject to capabilities of policies[0]"
+        "add to policies[0].capabilities:\n- env_inject"
     );
     assert_eq!(
         allow(

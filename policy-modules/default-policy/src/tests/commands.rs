@@ -16,10 +16,10 @@ fn a_rule_holds_for_its_keys_only() {
     );
     assert_eq!(
         denial.remedy,
-        "add \"api/key\" to keys of allowed_commands[2]"
+        "add to allowed_commands[2].keys:\n- \"api/key\""
     );
 
-    let limited = json!({ "command": "aws", "keys": ["aws/*"], "network": "none", "timeout_ms": null, "expand": true });
+    let limited = json!({ "command": "aws", "keys": ["aws/*"], "network": "none", "timeout_ms": null, "expand": true, "approval": null });
     let d = document(json!({ "default_action": "allow", "allowed_commands": [limited.clone()] }));
     deny(&d, &run("a", "aws", &["db/x"]), "allowed_commands[0]: aws");
     let d = document(json!({ "allowed_commands": [limited, "aws s3"] }));
@@ -89,7 +89,7 @@ fn an_allow_must_name_what_was_asked_for() {
     let request = aliases(run("a", "awk x", &[]), &["/usr/bin/mawk"]);
     let denial = deny(&d, &request, "default_action: deny");
     assert_eq!(denial.reason, "command not allowed: awk");
-    assert_eq!(denial.remedy, "add \"awk\" to allowed_commands");
+    assert_eq!(denial.remedy, "add to allowed_commands:\n- \"awk x\"");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_deny_on_any_name_denies() {
         run("a", "timeout 5 xargs mawk", &[]),
     ] {
         let denial = deny(&d, &request, "denied_commands[0]: mawk");
-        assert_eq!(denial.remedy, "remove \"mawk\" from denied_commands");
+        assert_eq!(denial.remedy, "remove from denied_commands:\n- \"mawk\"");
     }
     for request in [
         run("a", "git", &[]),
@@ -134,6 +134,15 @@ fn a_deny_on_any_name_denies() {
         &run("a", "/project/x/y.sh", &[]),
         "denied_commands[3]: x/y.sh",
     );
+    for line in ["git-push", "docker -c x compose"] {
+        let d = document(
+            json!({ "default_action": "allow", "denied_commands": ["git push", "docker compose"] }),
+        );
+        assert!(
+            matches!(decide(&d, &run("a", line, &[])), Decision::Deny(_)),
+            "{line}"
+        );
+    }
     for line in ["curl x -k", "/opt/git", "y.sh", "npm mawk", "mawkish"] {
         allow(&d, &run("a", line, &[]), "default_action: allow");
     }
@@ -231,6 +240,91 @@ fn what_prints_the_environment_is_blocked_in_every_disguise() {
             matches!(decide(&d, &run("a", line, &[])), Decision::Allow(_)),
             "{line}"
         );
+    }
+}
+
+#[test]
+fn a_rule_may_ask() {
+    let d = example();
+    let Decision::Ask(question) = decide(&d, &run("claude-1", "make release", &["api/key"])) else {
+        panic!("no question")
+    };
+    assert_eq!(question.grant.rule, "allowed_commands[3]: make release");
+    assert_eq!(question.grant.timeout_ms, 120_000);
+    // What is refused is not asked.
+    let hidden = run("claude-1", "make release", &["other"]);
+    deny(&d, &hidden, "policies[0] claude: allowed_keys");
+}
+
+#[test]
+fn a_remedy_is_one_for_the_whole_request() {
+    let d = document(json!({
+        "denied_commands": ["rm", "/usr/bin/rm"],
+        "policies": [{ "name": "p", "agent_id": "*", "allowed_keys": ["a/*"], "denied_keys": ["a/x", "a/?", "b"],
+            "capabilities": [] }],
+    }));
+    let denial = deny(
+        &d,
+        &run("a", "rm x", &["a/x", "c"]),
+        "denied_commands[0]: rm",
+    );
+    let expected = [
+        "remove from denied_commands:\n- \"rm\"",
+        "remove from denied_commands:\n- \"/usr/bin/rm\"",
+        "remove from policies[0].denied_keys:\n- \"a/x\"",
+        "remove from policies[0].denied_keys:\n- \"a/?\"",
+        "add to policies[0].allowed_keys:\n- \"c\"",
+        "add to policies[0].capabilities:\n- env_inject",
+        "add to allowed_commands:\n- \"rm x\"",
+    ];
+    assert_eq!(denial.remedy, expected.join("\n"));
+    // What nothing can allow has no remedy, whatever else there is.
+    assert_eq!(
+        deny(&d, &run("a", "env", &["c"]), "built-in: env").remedy,
+        ""
+    );
+}
+
+#[test]
+fn an_agent_cannot_have_itself_recommended_as_everybody() {
+    let d = document(json!({ "default_action": "allow", "policies": [] }));
+    for agent in ["*", "claude*", ""] {
+        assert_eq!(
+            deny(&d, &run(agent, "npm", &["k"]), "policies").remedy,
+            "",
+            "{agent}"
+        );
+    }
+    // What a pattern found is not told.
+    let denial = deny(
+        &d,
+        &super::found_by_pattern(run("a", "npm", &["k"])),
+        "policies",
+    );
+    assert!(
+        denial.remedy.contains("allowed_keys: []"),
+        "{}",
+        denial.remedy
+    );
+}
+
+#[test]
+fn texts_are_never_longer_than_the_host_takes() {
+    let long = "x".repeat(10_000);
+    let keys: Vec<String> = (0..100)
+        .map(|i| format!("{i}{}", "k".repeat(250)))
+        .collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for action in ["allow", "deny", "ask"] {
+        for policies in [json!(null), json!([])] {
+            let d = document(json!({ "default_action": action, "policies": policies }));
+            let (reason, remedy) = match decide(&d, &run(&long, &format!("{long} {long}"), &keys)) {
+                Decision::Allow(_) => continue,
+                Decision::Ask(question) => (question.text, String::new()),
+                Decision::Deny(denial) => (denial.reason, denial.remedy),
+            };
+            assert!(reason.len() <= 4096 && remedy.len() <= 4096, "{action}");
+        }
     }
 }
 

@@ -185,7 +185,7 @@ impl AgentDoor {
                 && expiring_within.is_none_or(|within| expires_within(entry, within))
         };
         let entries = entries.into_iter().filter(wanted).collect();
-        let visible = self.visible(agent, Purpose::Reference, entries, false);
+        let visible = self.visible(agent, entries);
         let visible = self.recorded(agent, Action::SecretList, Vec::new(), visible)?;
         Ok(visible.into_iter().map(Listed::from).collect())
     }
@@ -193,17 +193,17 @@ impl AgentDoor {
     /// The secrets that a key or pattern means, as far as the agent may know of them.
     pub fn matching(&self, agent: &str, pattern: &KeyPattern) -> Result<Vec<Listed>, RunError> {
         let exact = pattern.exact();
-        let entries = match &exact {
-            Some(name) => self.broker.vault().entry(name)?.into_iter().collect(),
+        let visible = match &exact {
+            Some(name) => {
+                let one = self.visible_one(agent, Purpose::Reference, name);
+                one.map(Vec::from_iter)
+            }
             None => {
-                let entries = self.broker.vault().entries()?;
-                entries
-                    .into_iter()
-                    .filter(|entry| pattern.matches(&entry.name))
-                    .collect()
+                let mut entries = self.broker.vault().entries()?;
+                entries.retain(|entry| pattern.matches(&entry.name));
+                self.visible(agent, entries)
             }
         };
-        let visible = self.visible(agent, Purpose::Reference, entries, exact.is_some());
         let keys = exact.into_iter().collect();
         let visible = self.recorded(agent, Action::SecretExists, keys, visible)?;
         Ok(visible.into_iter().map(Listed::from).collect())
@@ -211,11 +211,9 @@ impl AgentDoor {
 
     /// A secret with its value masked.
     pub fn masked(&self, agent: &str, name: &SecretName) -> Result<Masked, RunError> {
-        let entry = self.broker.vault().entry(name)?;
         let not_found = || RunError::SecretNotFound(name.to_string());
-        let entry = self
-            .visible(agent, Purpose::Masked, entry.into_iter().collect(), true)
-            .and_then(|visible| visible.into_iter().next().ok_or_else(not_found));
+        let entry = (self.visible_one(agent, Purpose::Masked, name))
+            .and_then(|visible| visible.ok_or_else(not_found));
         let entry = self.recorded(agent, Action::SecretGetMasked, vec![name.clone()], entry)?;
         let fields = self.broker.vault().reveal(name)?.ok_or_else(not_found)?;
         let value = fields

@@ -1,6 +1,6 @@
 //! The first half of an agent's request: facts, the policy's decision, and the record of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use secretctl_runner::{Home, Limits};
 
@@ -9,6 +9,7 @@ use super::agent::{AgentDoor, RunRequest};
 use super::hide;
 use super::jail::NETWORK_LAYER;
 use super::judge::{self, Facts, Prepared};
+use super::keyring::tags;
 use super::plan::{self, Start};
 use super::run::Job;
 use super::short::AGENT_MIN_BYTES;
@@ -38,7 +39,7 @@ impl AgentDoor {
         let policy = broker.policy()?;
         let (judge, project) = (&broker.judge, &self.project);
         let facts = judge.facts(&policy, project, broker, agent, request)?;
-        let grant = judge.grant(&policy, &facts.question)?;
+        let grant = judge.grant(&policy, &facts.question, &|name| tags(name, broker))?;
         let prepared = judge.prepare(&policy, project, broker, request, &facts, &grant)?;
         let Facts {
             words, place, path, ..
@@ -97,25 +98,49 @@ impl AgentDoor {
         ))
     }
 
-    /// Which of `entries` the agent may use for `purpose`. Without a usable policy file, all of them.
-    pub(super) fn visible(
+    /// A secret, if the agent may use it for `purpose`. Without a usable policy file, it may.
+    pub(super) fn visible_one(
         &self,
         agent: &str,
         purpose: Purpose,
-        entries: Vec<Entry>,
-        named: bool,
-    ) -> Result<Vec<Entry>, RunError> {
+        name: &SecretName,
+    ) -> Result<Option<Entry>, RunError> {
+        let broker = &self.broker;
+        if let Ok(policy) = broker.policy() {
+            let key = Key {
+                name: name.clone(),
+                named: true,
+                tags: Vec::new(),
+            };
+            let question = judge::question(purpose, agent, vec![key]);
+            let tags = |name: &SecretName| tags(name, broker);
+            let grant = broker.judge.grant(&policy, &question, &tags)?;
+            if !grant.keys.contains(name) {
+                return Ok(None);
+            }
+        }
+        Ok(broker.vault().entry(name)?)
+    }
+
+    /// Which of `entries` the agent may know of. Without a usable policy file, all of them.
+    pub(super) fn visible(&self, agent: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, RunError> {
         let Ok(policy) = self.broker.policy() else {
             return Ok(entries);
         };
         let key = |entry: &Entry| Key {
             name: entry.name.clone(),
-            named,
-            tags: entry.metadata.tags.clone(),
+            named: false,
+            tags: Vec::new(),
         };
         let keys = entries.iter().map(key).collect();
-        let question = judge::question(purpose, agent, keys);
-        let grant = self.broker.judge.grant(&policy, &question)?;
+        let question = judge::question(Purpose::Reference, agent, keys);
+        let by_name: HashMap<&SecretName, &Entry> =
+            entries.iter().map(|entry| (&entry.name, entry)).collect();
+        let tags = |name: &SecretName| {
+            let entry = by_name.get(name);
+            Ok(entry.map_or_else(Vec::new, |entry| entry.metadata.tags.clone()))
+        };
+        let grant = self.broker.judge.grant(&policy, &question, &tags)?;
         let granted: HashSet<SecretName> = grant.keys.into_iter().collect();
         let is_granted = |entry: &Entry| granted.contains(&entry.name);
         Ok(entries.into_iter().filter(is_granted).collect())

@@ -18,7 +18,7 @@ use super::project::{Place, Project};
 use super::selection::{self, Selected};
 use super::words::{Words, mentioned};
 use super::{POLICY_FILE, RunError};
-use crate::name::{EnvName, SecretName};
+use crate::name::{EnvName, SecretName, Tag};
 use crate::policy::{
     self, Decision, Denial, Grant, Key, Moment, PinnedModule, Policy, PolicyError, PolicySource,
     Purpose, Request,
@@ -41,6 +41,9 @@ pub(super) struct Judge {
     cache: Option<Arc<Cache>>,
     host: OnceLock<Host>,
 }
+
+/// Looks up the tags of a secret.
+pub(super) type Tags<'a> = dyn Fn(&SecretName) -> Result<Vec<Tag>, RunError> + 'a;
 
 /// What is found out about a command before anybody decides.
 pub(super) struct Facts {
@@ -150,7 +153,7 @@ impl Judge {
             command: Some(command),
             directory: place.directory.clone(),
             timeout: request.timeout,
-            ..question(Purpose::Inject, agent, keys(&selected, keyring)?)
+            ..question(Purpose::Inject, agent, keys(&selected))
         };
         Ok(Facts {
             words,
@@ -164,17 +167,30 @@ impl Judge {
 
     /// The built-in module's decision, and then that of each module of the policy file, as long as there is something left to
     /// decide on. Each gets to see only the keys that those before it granted.
-    pub(super) fn decide(&self, policy: &Policy, request: &Request) -> Result<Decision, RunError> {
+    ///
+    /// `tags` are looked up for these, and for no key that the file's own rules hide: whether the vault holds one of those makes no
+    /// difference, not even in time.
+    pub(super) fn decide(
+        &self,
+        policy: &Policy,
+        request: &Request,
+        tags: &Tags<'_>,
+    ) -> Result<Decision, RunError> {
         let host = self.host()?;
         let built_in = host.policy().decide(policy.guest_document(), request);
         let mut decision = built_in.map_err(RunError::PolicyModule)?;
-        for pinned in policy.modules() {
+        let mut left = request.clone();
+        for (number, pinned) in policy.modules().iter().enumerate() {
             let Some(grant) = decision.grant() else {
                 break;
             };
             let granted: HashSet<&SecretName> = grant.keys.iter().collect();
-            let mut left = request.clone();
             left.keys.retain(|key| granted.contains(&key.name));
+            if number == 0 {
+                for key in &mut left.keys {
+                    key.tags = tags(&key.name)?;
+                }
+            }
             let module = host.custom().policy(&self.modules, pinned)?;
             decision = decision.and(module.decide(&left)?);
             if let Some(denial) = withheld(pinned, &left, &decision) {
@@ -185,8 +201,13 @@ impl Judge {
     }
 
     /// Asks the policy, and takes only a yes.
-    pub(super) fn grant(&self, policy: &Policy, request: &Request) -> Result<Grant, RunError> {
-        match self.decide(policy, request)? {
+    pub(super) fn grant(
+        &self,
+        policy: &Policy,
+        request: &Request,
+        tags: &Tags<'_>,
+    ) -> Result<Grant, RunError> {
+        match self.decide(policy, request, tags)? {
             Decision::Allow(grant) => Ok(grant),
             Decision::Ask(question) => Err(RunError::NeedsApproval(question)),
             Decision::Deny(denial) => Err(RunError::Denied(denial)),

@@ -3,7 +3,7 @@
 use super::agent::RunRequest;
 use super::selection::Selected;
 use super::{Broker, RunError};
-use crate::name::{KeyPattern, SecretName};
+use crate::name::{KeyPattern, SecretName, Tag};
 use crate::policy::Key;
 use crate::time;
 use crate::vault::Entry;
@@ -49,17 +49,20 @@ impl Keyring for Keys<'_> {
     }
 }
 
-/// The keys of a run, as policy sees them.
-pub(super) fn keys(selected: &[Selected], keyring: &impl Keyring) -> Result<Vec<Key>, RunError> {
-    let key = |one: &Selected| {
-        let entry = keyring.lookup(&one.name)?;
-        Ok(Key {
-            name: one.name.clone(),
-            named: one.named,
-            tags: entry.map(|entry| entry.metadata.tags).unwrap_or_default(),
-        })
+/// The keys of a run, as policy sees them before anybody looks into the vault.
+pub(super) fn keys(selected: &[Selected]) -> Vec<Key> {
+    let key = |one: &Selected| Key {
+        name: one.name.clone(),
+        named: one.named,
+        tags: Vec::new(),
     };
     selected.iter().map(key).collect()
+}
+
+/// The tags of a secret; none for a name that the vault does not hold.
+pub(super) fn tags(name: &SecretName, keyring: &impl Keyring) -> Result<Vec<Tag>, RunError> {
+    let entry = keyring.lookup(name)?;
+    Ok(entry.map(|entry| entry.metadata.tags).unwrap_or_default())
 }
 
 /// Every secret is there and valid; a pattern has found something.

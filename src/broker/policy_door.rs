@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::agent::RunRequest;
 use super::judge::Judge;
-use super::keyring::Keys;
+use super::keyring::{Keys, tags};
 use super::project::Project;
 use super::{Notice, POLICY_FILE, RunError};
 use crate::policy::{self, Grant, Place, Policy, PolicySource, Problem, Request};
@@ -146,10 +146,12 @@ impl PolicyDoor {
                 });
             }
         };
-        let answer = judge.grant(&policy, &facts.question).and_then(|grant| {
-            judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
-            Ok(grant)
-        });
+        let answer = judge
+            .grant(&policy, &facts.question, &|name| tags(name, &keys))
+            .and_then(|grant| {
+                judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
+                Ok(grant)
+            });
         let program = facts.program.as_ref();
         Ok(Explained {
             canonical: program.and_then(|program| fs::canonicalize(&program.path).ok()),

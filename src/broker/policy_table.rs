@@ -82,13 +82,15 @@ impl PolicyDoor {
             Ok(Facts { question, .. }) => question,
             Err(error) => return Ok((Expectation::Deny, error.to_string())),
         };
-        Ok(match self.judge.decide(policy, &question)? {
-            Decision::Allow(grant) => (Expectation::Allow, grant.rule),
-            Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
-            Decision::Deny(denial) => {
-                let why = format!("{}: {}", denial.rule, denial.reason);
-                (Expectation::Deny, why)
-            }
-        })
+        Ok(
+            match self.judge.decide(policy, &question, &|_| Ok(Vec::new()))? {
+                Decision::Allow(grant) => (Expectation::Allow, grant.rule),
+                Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
+                Decision::Deny(denial) => {
+                    let why = format!("{}: {}", denial.rule, denial.reason);
+                    (Expectation::Deny, why)
+                }
+            },
+        )
     }
 }

@@ -23,7 +23,7 @@ pub struct Key {
     pub name: SecretName,
     /// True when the agent named this very key, false when one of its patterns found it.
     pub named: bool,
-    /// Tags of the secret; empty for a name that the vault does not hold.
+    /// Tags of the secret; empty for a name that the vault does not hold, and for the built-in module, whose rules are about names.
     pub tags: Vec<Tag>,
 }
 

@@ -64,12 +64,14 @@ impl Place {
         command
     }
 
-    fn vault(&self) -> PathBuf {
+    /// The vault's directory.
+    pub(crate) fn vault(&self) -> PathBuf {
         self.path("vault")
     }
 }
 
-fn password() -> SecretBytes {
+/// The password of the vault.
+pub(crate) fn password() -> SecretBytes {
     SecretBytes::from_vec(PASSWORD.as_bytes().to_vec())
 }
 

@@ -102,7 +102,12 @@ fn remedy(sandbox: &Sandbox) -> Option<String> {
     let list = sandbox
         .secretctl(["audit", "list", "--denied", "--json"])
         .answer();
-    let record = list.succeeded().json()[0].clone();
+    let records = list.succeeded().json();
+    let records = records.as_array().expect("a list");
+    let record = (records
+        .iter()
+        .max_by_key(|record| record["sequence"].as_u64()))
+    .expect("a record");
     let remedy = record["remedy"].as_str().map(str::to_owned);
     let show = sandbox.secretctl(["audit", "show", record["id"].as_str().expect("an id")]);
     let shown = show.answer().succeeded().text().to_owned();

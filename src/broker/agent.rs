@@ -184,8 +184,11 @@ impl AgentDoor {
                     .is_none_or(|prefix| entry.name.as_str().starts_with(prefix.as_str()))
                 && expiring_within.is_none_or(|within| expires_within(entry, within))
         };
-        let entries = entries.into_iter().filter(wanted).collect();
-        let visible = self.visible(agent, entries);
+        // All are asked about before some are chosen: how many of the hidden ones would fit makes no difference in time.
+        let visible = self.visible(agent, entries).map(|mut visible| {
+            visible.retain(wanted);
+            visible
+        });
         let visible = self.recorded(agent, Action::SecretList, Vec::new(), visible)?;
         Ok(visible.into_iter().map(Listed::from).collect())
     }
@@ -199,9 +202,11 @@ impl AgentDoor {
                 one.map(Vec::from_iter)
             }
             None => {
-                let mut entries = self.broker.vault().entries()?;
-                entries.retain(|entry| pattern.matches(&entry.name));
-                self.visible(agent, entries)
+                let visible = self.visible(agent, self.broker.vault().entries()?);
+                visible.map(|mut visible| {
+                    visible.retain(|entry| pattern.matches(&entry.name));
+                    visible
+                })
             }
         };
         let keys = exact.into_iter().collect();

@@ -1,12 +1,15 @@
 //! Whether an agent can tell by the time of an answer that a key exists which its policy hides: the same question about one that does,
 //! and about one that does not, in turns.
 //!
-//! `cargo bench --bench hidden`. Beside the difference of the two medians stands the noise: that of the same question about another name
-//! that does not exist either. A difference within the noise tells nothing.
+//! `cargo bench --bench hidden`. Each round asks about all of them, and what counts is the median of the differences within a round. Beside
+//! it stands the noise: the same for another name that does not exist either, and how far the median may be off by chance.
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
-#[expect(dead_code, reason = "the program itself is not started")]
+#[expect(
+    dead_code,
+    reason = "the program itself is not started, and medians are of differences"
+)]
 mod support;
 
 use std::fs;
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use secretctl::broker::{AgentDoor, Cancel, RunRequest};
 use secretctl::vault::LockedVault;
-use support::{Place, Result, median, password, time};
+use support::{Place, Result, password, time};
 
 const ROUNDS: usize = 2001;
 const AGENT: &str = "agent";
@@ -60,26 +63,39 @@ fn main() -> Result<()> {
     let vault = LockedVault::open(&place.vault())?.unlock(&password())?;
     let door = AgentDoor::new(vault, &place.path("project"), None);
 
-    println!("medians of {ROUNDS}; hidden, absent, their difference, and that of two absent ones");
+    println!("medians of {ROUNDS} rounds: hidden, absent, hidden - absent, absent - absent");
     for (name, ask) in QUESTIONS {
-        let mut samples = NAMES.map(|_| Vec::with_capacity(ROUNDS));
-        for round in 0..ROUNDS * NAMES.len() {
-            // Each comes first, second and last equally often.
+        let mut rounds = Vec::with_capacity(ROUNDS);
+        for round in 0..ROUNDS {
+            let mut took = NAMES.map(|_| Duration::ZERO);
+            // Each comes first, second and last equally often, and behind each of the others.
             for turn in 0..NAMES.len() {
                 let which = (round + turn * (1 + round / NAMES.len() % 2)) % NAMES.len();
-                if samples[which].len() < ROUNDS {
-                    samples[which].push(time(|| ask(&door, NAMES[which]))?);
-                }
+                took[which] = time(|| ask(&door, NAMES[which]))?;
             }
+            rounds.push(took.map(|took| took.as_secs_f64() * 1e6));
         }
-        let [hidden, absent, other] = samples.map(|samples| us(median(samples)));
+        let [hidden, _] = middle(rounds.iter().map(|round| round[0]));
+        let [absent, _] = middle(rounds.iter().map(|round| round[1]));
+        let [difference, off] = middle(rounds.iter().map(|round| round[0] - round[1]));
+        let [noise, noise_off] = middle(rounds.iter().map(|round| round[2] - round[1]));
         println!(
-            "  {name:30} {hidden:8.1} µs {absent:8.1} µs {:+6.2} µs {:+6.2} µs",
-            hidden - absent,
-            other - absent
+            "  {name:28} {hidden:8.1} µs {absent:8.1} µs {difference:+7.2} ± {off:.2} µs {noise:+7.2} ± {noise_off:.2} µs"
         );
     }
     Ok(())
+}
+
+/// The median, and how far that of as many other samples may be from it, in 95 of 100 cases.
+fn middle(samples: impl Iterator<Item = f64>) -> [f64; 2] {
+    let mut samples: Vec<f64> = samples.collect();
+    samples.sort_by(f64::total_cmp);
+    let (middle, reach) = (samples.len() / 2, samples.len().isqrt());
+    let at = |index: usize| samples.get(index).copied().unwrap_or_default();
+    [
+        at(middle),
+        (at(middle + reach) - at(middle.saturating_sub(reach))) / 2.0,
+    ]
 }
 
 /// Finds the key and nothing else.
@@ -97,8 +113,4 @@ fn run(door: &AgentDoor, key: &str) -> Result<()> {
     };
     let _ = black_box(door.run(AGENT, &request, &Cancel::new()));
     Ok(())
-}
-
-fn us(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }

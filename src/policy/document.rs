@@ -186,15 +186,25 @@ impl Document {
 }
 
 impl CommandRule {
+    /// Without what it does not say: there can be hundreds of rules, and each request has them read again.
     fn to_guest(&self) -> Value {
-        json!({
-            "command": self.command,
-            "keys": self.keys.as_ref().map(|list| &list.0),
-            "network": self.network,
-            "timeout_ms": self.timeout.map(|span| milliseconds(span.0)),
-            "expand": self.expand,
-            "approval": self.approval,
-        })
+        let mut rule = json!({ "command": self.command });
+        if let Some(keys) = &self.keys {
+            rule["keys"] = json!(keys.0);
+        }
+        if self.network != Network::default() {
+            rule["network"] = json!(self.network);
+        }
+        if let Some(span) = self.timeout {
+            rule["timeout_ms"] = json!(milliseconds(span.0));
+        }
+        if !self.expand {
+            rule["expand"] = json!(false);
+        }
+        if let Some(approval) = self.approval {
+            rule["approval"] = json!(approval);
+        }
+        rule
     }
 }
 
@@ -278,7 +288,7 @@ env_aliases:
 "#,
         )
         .unwrap();
-        let rule = |command: &str| json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true, "approval": null });
+        let rule = |command: &str| json!({ "command": command });
         let expected = json!({
             "default_action": "deny",
             "allowed_commands": [rule("npm"), rule("./deploy.sh")],

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-/// Rules and limits. All keys are always present.
+/// Rules and limits. All keys are always present, but for those of a command rule.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Document {
@@ -37,14 +37,23 @@ pub(crate) enum DefaultAction {
 pub(crate) struct CommandRule {
     /// Words separated by white space, with which a command line must begin; `*` alone means all commands.
     pub(crate) command: String,
-    /// Patterns of the keys for which the rule holds; null for all.
+    /// Patterns of the keys for which the rule holds; without them, for all.
+    #[serde(default)]
     pub(crate) keys: Option<Vec<String>>,
+    #[serde(default)]
     pub(crate) network: Network,
+    #[serde(default)]
     pub(crate) timeout_ms: Option<u64>,
     /// Whether `$NAME` of an injected variable is expanded in arguments.
+    #[serde(default = "yes")]
     pub(crate) expand: bool,
-    /// Whose approval is needed beside the rule; null for nobody's.
+    /// Whose approval is needed beside the rule.
+    #[serde(default)]
     pub(crate) approval: Option<Approval>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -71,9 +80,10 @@ pub(crate) enum Capability {
     MaskedReturn,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Network {
+    #[default]
     Allow,
     None,
 }

@@ -22,7 +22,7 @@ fn document(rules: Value) -> Document {
     }
     for rule in whole["allowed_commands"].as_array_mut().unwrap() {
         if let Some(command) = rule.as_str() {
-            *rule = json!({ "command": command, "keys": null, "network": "allow", "timeout_ms": null, "expand": true, "approval": null });
+            *rule = json!({ "command": command });
         }
     }
     Document::parse(&whole.to_string()).unwrap()

@@ -19,7 +19,7 @@ fn a_rule_holds_for_its_keys_only() {
         "add to allowed_commands[2].keys:\n- \"api/key\""
     );
 
-    let limited = json!({ "command": "aws", "keys": ["aws/*"], "network": "none", "timeout_ms": null, "expand": true, "approval": null });
+    let limited = json!({ "command": "aws", "keys": ["aws/*"], "network": "none" });
     let d = document(json!({ "default_action": "allow", "allowed_commands": [limited.clone()] }));
     deny(&d, &run("a", "aws", &["db/x"]), "allowed_commands[0]: aws");
     let d = document(json!({ "allowed_commands": [limited, "aws s3"] }));

@@ -4,7 +4,7 @@
 
 /// Programs and shell words that run the command behind them, with the words that make them do so, and how many operands come
 /// before it.
-const WRAPPERS: [(&str, usize); 100] = [
+static WRAPPERS: [(&str, usize); 100] = [
     ("!", 0),
     ("arch", 0),
     ("aws-vault exec", 1),
@@ -108,10 +108,10 @@ const WRAPPERS: [(&str, usize); 100] = [
 ];
 
 /// Loaders of programs, as their names begin: they run the file behind them.
-const LOADERS: [&str; 3] = ["ld-linux", "ld-musl", "ld.so"];
+static LOADERS: [&str; 3] = ["ld-linux", "ld-musl", "ld.so"];
 
 /// Programs that run what stands behind `--`.
-const DASHED: [&str; 14] = [
+static DASHED: [&str; 14] = [
     "aws-vault",
     "chamber",
     "doppler",
@@ -129,19 +129,19 @@ const DASHED: [&str; 14] = [
 ];
 
 /// Programs that run the text behind `-c`, and all words after it.
-const SHELLS: [&str; 13] = [
+static SHELLS: [&str; 13] = [
     "ash", "bash", "busybox", "dash", "fish", "flock", "ksh", "mksh", "rbash", "script", "sh",
     "su", "zsh",
 ];
 
 /// Programs that run each argument as text.
-const SPEAKERS: [&str; 3] = ["concurrently", "hyperfine", "parallel"];
+static SPEAKERS: [&str; 3] = ["concurrently", "hyperfine", "parallel"];
 
 /// Programs that run an argument as text if it is more than a word; a word begins a command there.
-const LISTENERS: [&str; 4] = ["entr", "eval", "trap", "watch"];
+static LISTENERS: [&str; 4] = ["entr", "eval", "trap", "watch"];
 
 /// Options of `find` and `fd` behind which a command begins.
-const EXEC_OPTIONS: [&str; 8] = [
+static EXEC_OPTIONS: [&str; 8] = [
     "-exec",
     "-execdir",
     "-ok",
@@ -153,7 +153,7 @@ const EXEC_OPTIONS: [&str; 8] = [
 ];
 
 /// Options that have no value wherever they are used.
-const FLAGS: [&str; 9] = [
+static FLAGS: [&str; 9] = [
     "--",
     "--detach",
     "--init",
@@ -179,7 +179,7 @@ use When::{Always, Escaped, Setting};
 
 /// Options whose value is run as text. An option that ends in `=` or is `+` is the beginning of a word, and the empty one means any
 /// argument.
-const OPTIONS: [(&[&str], &[&str], When); 23] = [
+static OPTIONS: [(&[&str], &[&str], When); 23] = [
     (
         &["tar", "bsdtar", "gtar"],
         &[
@@ -272,12 +272,12 @@ const OPTIONS: [(&[&str], &[&str], When); 23] = [
 ];
 
 /// What stands before a shell's text in the language of an editor, a debugger or a database's shell.
-const ESCAPES: [&str; 9] = [
+static ESCAPES: [&str; 9] = [
     "!", "\\!", "\\! ", "system ", "silent !", "r !", "shell ", ".shell ", ".system ",
 ];
 
 /// How the names of settings end whose value is a command: those of git, of ssh and of tar.
-const SETTINGS: [&str; 16] = [
+static SETTINGS: [&str; 16] = [
     "askpass",
     "clean",
     "cmd",
@@ -320,7 +320,7 @@ pub(crate) fn wrapped(command: &[&str]) -> Vec<usize> {
         let dashes = arguments.iter().position(|word| *word == "--");
         positions.extend(dashes.map(|i| i + 2));
     }
-    for (words, operands) in WRAPPERS {
+    for &(words, operands) in &WRAPPERS {
         if let Some(rest) = words.strip_prefix(program)
             && let words = rest.split_ascii_whitespace().collect::<Vec<_>>()
             && (rest.is_empty() || rest.starts_with(' '))
@@ -432,7 +432,7 @@ pub(crate) fn scripts<'a>(command: &[&'a str]) -> Vec<&'a str> {
         let named = |word: &&'a str| word.strip_prefix("--coreutils-prog=");
         scripts.extend(arguments.iter().filter_map(named));
     }
-    for (programs, options, when) in OPTIONS {
+    for &(programs, options, when) in &OPTIONS {
         if programs.contains(&program) {
             let values = options.iter().flat_map(|option| values(arguments, option));
             scripts.extend(values.filter_map(|value| text(value, when)));

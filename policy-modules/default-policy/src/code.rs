@@ -6,7 +6,7 @@
 use crate::carriers::file_name;
 
 /// Functions that run the text that they are given.
-const CALLS: [&str; 27] = [
+static CALLS: [&str; 27] = [
     "Popen",
     "backtick",
     "call",
@@ -45,7 +45,7 @@ struct Language {
     backticks: bool,
 }
 
-const LANGUAGES: [Language; 8] = [
+static LANGUAGES: [Language; 8] = [
     Language {
         interpreters: &["awk", "gawk", "mawk", "nawk", "original-awk"],
         environments: &[("ENVIRON", &["["])],

@@ -178,6 +178,11 @@ fn full_request() -> Request {
                 aliases: vec!["/usr/bin/mawk".into(), "/etc/alternatives/awk".into()],
             },
             arguments: vec!["one two".to_owned(), String::new()],
+            mentioned: vec![Program {
+                requested: "cc".to_owned(),
+                path: None,
+                aliases: vec!["/usr/bin/gcc".into()],
+            }],
         }),
         directory: Some("sub".to_owned()),
         timeout: Some(Duration::from_millis(0x1_0000_0001)),
@@ -189,7 +194,8 @@ fn full_request() -> Request {
 }
 
 const ALL_FIELDS: &str = "purpose 2\nagent ägent\nkey a/b found [<x><y>]\nkey c named []\nrequested awk\npath /usr/bin/awk\n\
-    aliases [</usr/bin/mawk></etc/alternatives/awk>]\narguments [<one two><>]\ndirectory sub\ntimeout 4294967297\ntime 8589934594 -90";
+    aliases [</usr/bin/mawk></etc/alternatives/awk>]\narguments [<one two><>]\nmentioned\nrequested cc\npath none\naliases [</usr/bin/gcc>]\n\
+    directory sub\ntimeout 4294967297\ntime 8589934594 -90";
 
 #[test]
 fn every_field_of_the_interface_is_where_the_header_for_c_has_it() {

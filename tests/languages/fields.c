@@ -40,20 +40,27 @@ static void say_optional(guard_optional_text text) {
     else say_field("none");
 }
 
-static void say_command(const guard_optional_command *command) {
-    if (!command->is_some) {
-        say_field("\ncommand none");
-        return;
-    }
-    const guard_program *program = &command->value.program;
+static void say_program(const guard_program *program) {
     say_field("\nrequested ");
     say(program->requested);
     say_field("\npath ");
     say_optional(program->path);
     say_field("\naliases ");
     say_texts(program->aliases);
+}
+
+static void say_command(const guard_optional_command *command) {
+    if (!command->is_some) {
+        say_field("\ncommand none");
+        return;
+    }
+    say_program(&command->value.program);
     say_field("\narguments ");
     say_texts(command->value.arguments);
+    for (size_t i = 0; i < command->value.mentioned.count; i++) {
+        say_field("\nmentioned");
+        say_program(&command->value.mentioned.items[i]);
+    }
 }
 
 static void say_request(const guard_request *request) {

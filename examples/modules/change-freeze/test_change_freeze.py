@@ -22,7 +22,7 @@ def configured() -> Decisions:
 def request(*words: str, at="2026-12-24T12:00:00+01:00", path=None, aliases=()) -> Request:
     moment = datetime.fromisoformat(at)
     minutes = int(moment.utcoffset().total_seconds() // 60)
-    command = Command(Program(words[0], path or f"/usr/bin/{words[0]}", list(aliases)), list(words[1:]))
+    command = Command(Program(words[0], path or f"/usr/bin/{words[0]}", list(aliases)), list(words[1:]), [])
     key = Key("a/b", True, [])
     return Request(Purpose.INJECT, "test", [key], command, None, None, Moment(int(moment.timestamp()), minutes))
 

@@ -24,6 +24,7 @@ impl Request {
                     aliases: Vec::new(),
                 },
                 arguments: arguments.iter().copied().map(String::from).collect(),
+                mentioned: Vec::new(),
             }),
             directory: None,
             timeout_ms: None,

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::{Offset, TimeZone};
 
 const HOUR_SECONDS: u64 = 3600;
 const DAY_SECONDS: u64 = 24 * HOUR_SECONDS;
@@ -30,6 +31,31 @@ pub fn utc_offset_minutes(unix_seconds: i64) -> i32 {
 pub fn rfc3339(unix_seconds: i64) -> String {
     let moment = Timestamp::from_second(unix_seconds);
     moment.map_or_else(|_| format!("{unix_seconds} s"), |moment| moment.to_string())
+}
+
+/// A moment with its offset from UTC, such as `2026-11-22T10:00:00+01:00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub unix_seconds: u64,
+    /// In minutes.
+    pub utc_offset_minutes: i32,
+}
+
+impl FromStr for Local {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str =
+            "write a moment since 1970 with its offset from UTC, such as 2026-11-22T10:00:00+01:00";
+        let moment: Timestamp = text.parse().map_err(|_| RULE)?;
+        let pieces = Pieces::parse(text).map_err(|_| RULE)?;
+        let offset = pieces.to_numeric_offset().unwrap_or(Offset::UTC);
+        Ok(Self {
+            unix_seconds: u64::try_from(moment.as_second()).map_err(|_| RULE)?,
+            utc_offset_minutes: offset.seconds() / 60,
+        })
+    }
 }
 
 /// A length of time: `500ms`, `90s`, `5m` (minutes), `12h`, `30d`, `2w`, `1y` (365 days).
@@ -113,6 +139,26 @@ impl FromStr for Expiry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_moment_has_its_offset() {
+        let local = |text: &str| {
+            let local = text.parse::<Local>().ok()?;
+            Some((local.unix_seconds, local.utc_offset_minutes))
+        };
+        assert_eq!(local("1970-01-01T01:00:00+01:00"), Some((0, 60)));
+        assert_eq!(local("1970-01-02T00:00:00-02:30"), Some((95_400, -150)));
+        assert_eq!(local("1970-01-01T00:00:01Z"), Some((1, 0)));
+        for bad in [
+            "1970-01-01T00:00:00",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01",
+            "now",
+            "",
+        ] {
+            assert_eq!(local(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn spans_have_a_unit() {

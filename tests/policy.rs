@@ -166,6 +166,57 @@ fn a_pattern_takes_the_password() {
 }
 
 #[test]
+fn with_the_password_at_hand_the_vault_is_looked_into() {
+    let sandbox = vault("allowed_commands: [\"true\"]\n");
+    sandbox.set("short", "abc");
+    sandbox.set("one", "12345678");
+    let explain = |keys: &str| {
+        let args = ["explain", "--agent", AGENT, "--keys", keys, "--", "true"];
+        let closed = policy(&sandbox, &args).succeeded();
+        assert!(
+            closed.text().contains("not checked  that the keys exist"),
+            "{closed}"
+        );
+        sandbox.secretctl(["policy"]).args(args).answer()
+    };
+    let good = explain("KEY,one").succeeded();
+    assert!(good.text().starts_with("allowed\n") && !good.text().contains("not checked"));
+    let short = explain("KEY,short");
+    let fact = "denied: the value of secret short is too short to be hidden in output";
+    assert!(short.code == 1 && short.text().starts_with(fact), "{short}");
+    let missing = explain("KEY,missing");
+    assert!(
+        missing.code == 1
+            && missing
+                .text()
+                .starts_with("denied: secret not found: missing\n")
+    );
+    let locked = sandbox.secretctl(["policy", "explain", "--agent", AGENT, "--keys", "KEY"]);
+    let locked = locked
+        .env("SECRETCTL_PASSWORD", "another one")
+        .args(["--", "true"]);
+    assert_eq!(locked.answer().code, 3);
+}
+
+#[test]
+fn a_layer_that_is_required_and_missing_is_told() {
+    let sandbox = vault("allowed_commands: [\"true\"]\nrunner: { require: [landlock] }\n");
+    let explain = [
+        "policy", "explain", "--agent", AGENT, "--keys", "KEY", "--", "true",
+    ];
+    let explain = || Invocation::new(SECRETCTL, sandbox.home()).args(explain);
+    explain().answer().succeeded();
+    let lacking = explain()
+        .env("SECRETCTL_RUNNER_WITHOUT", "landlock")
+        .answer();
+    let fact = "the required layer 'landlock' does not hold here";
+    assert!(
+        lacking.code == 1 && lacking.text().contains(fact),
+        "{lacking}"
+    );
+}
+
+#[test]
 fn what_cannot_be_used_on_this_machine_is_found_as_well() {
     let sandbox = vault("");
     let digest = "0".repeat(64);
@@ -299,6 +350,42 @@ fn a_table_is_tested_without_any_vault() {
 }
 
 #[test]
+fn a_table_with_programs_says_the_same_on_every_machine() {
+    let sandbox = Sandbox::empty();
+    let test = |programs: &str, requests: &str| {
+        let table = format!("{programs}requests:\n{requests}");
+        fs::write(sandbox.home().join("table.yaml"), table).expect("written");
+        let rules =
+            "allowed_commands: [no-such-program, ls, /opt/no/such]\ndenied_commands: [dir]\n";
+        fs::write(sandbox.home().join("policy.yaml"), rules).expect("written");
+        policy(&sandbox, &["test", "table.yaml", "--policy", "policy.yaml"])
+    };
+    let case = |command: &str, expect: &str| {
+        format!("- {{ agent: a, keys: [k], command: {command}, expect: {expect} }}\n")
+    };
+    let all = [
+        case("no-such-program x", "allow"),
+        case("/opt/no/such", "allow"),
+        case("ls", "deny"),
+    ];
+    let programs = "programs: [no-such-program, /opt/no/such]\n";
+    test(programs, &all.concat()).succeeded();
+    // Without that list, this machine's programs count.
+    let here = test("", &all.concat());
+    assert!(
+        here.code == 1 && here.text().contains("3 not decided as expected"),
+        "{here}"
+    );
+    let wrong = test(programs, &case("ls", "allow"));
+    assert!(
+        wrong
+            .text()
+            .starts_with("table.yaml:3: a: ls: expected allow, got deny"),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn what_an_agent_or_a_file_is_called_cannot_act_on_a_terminal() {
     let sandbox = vault(POLICY);
     let agent = "x\u{1b}[2J\nallowed";
@@ -369,6 +456,31 @@ async fn modules_take_part_as_they_do_for_the_server() {
         "- { agent: claude-code, command: echo, keys: [KEY], expect: deny, because: hours }\n";
     fs::write(sandbox.home().join("table.yaml"), case).expect("written");
     policy(&sandbox, &["test", "table.yaml"]).succeeded();
+    // Whenever the table is tested.
+    use_hours("from: '09:00', to: '17:30'");
+    let at = |time: &str, expect: &str| {
+        format!(
+            "- {{ agent: a, command: echo, keys: [KEY], at: 2026-11-22T{time}, expect: {expect} }}\n"
+        )
+    };
+    let cases = [
+        at("09:00:00+01:00", "allow"),
+        at("08:59:59+01:00", "deny"),
+        at("17:29:59-08:00", "allow"),
+        at("17:30:00Z", "deny"),
+    ];
+    fs::write(sandbox.home().join("times.yaml"), cases.concat()).expect("written");
+    policy(&sandbox, &["test", "times.yaml"]).succeeded();
+    for bad in ["10:00", "10:00:00", "25:00:00Z"] {
+        fs::write(sandbox.home().join("times.yaml"), at(bad, "allow")).expect("written");
+        let answer = policy(&sandbox, &["test", "times.yaml"]);
+        assert!(
+            answer.code == 1 && answer.stderr.contains("a moment with its offset"),
+            "{answer}"
+        );
+    }
+
+    use_hours("from: '00:00', to: '00:00'");
     // A copy elsewhere finds no module there, and without it nothing is decided.
     let draft = sandbox.home().join("draft.yaml");
     fs::copy(sandbox.policy_file(), draft).expect("copied");

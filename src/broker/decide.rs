@@ -264,7 +264,7 @@ fn cut(text: &str, max_bytes: usize) -> String {
 }
 
 /// What the policy file requires, and what the grant is worth nothing without.
-fn required_layers(policy: &Policy, grant: &Grant) -> Vec<String> {
+pub(super) fn required_layers(policy: &Policy, grant: &Grant) -> Vec<String> {
     let network = (grant.network == Network::None).then(|| NETWORK_LAYER.to_owned());
     policy
         .required_layers()

@@ -1,18 +1,22 @@
-//! Questions about a policy file: whether it can be used, and what it decides. Nothing runs, nothing is recorded, and there is no
-//! vault here; what decides is what decides for agents.
+//! Questions about a policy file: whether it can be used, and what it decides. No command runs, no decision is recorded, and a vault is
+//! looked into only where a person opens it; what decides is what decides for agents.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use secretctl_runner::{Cause, Runner, Stage, StartError};
+
 use super::agent::RunRequest;
-use super::judge::Judge;
+use super::decide::required_layers;
+use super::judge::{Judge, Prepared};
 use super::keyring::{Keys, tags};
+use super::person::PersonDoor;
 use super::project::Project;
+use super::short::AGENT_MIN_BYTES;
 use super::{Notice, POLICY_FILE, RunError};
 use crate::policy::{self, Grant, Place, Policy, PolicySource, Problem, Request};
-use crate::vault::Entry;
 
 /// Where a person asks about policy.
 pub struct PolicyDoor {
@@ -30,6 +34,8 @@ pub struct Explained {
     pub canonical: Option<PathBuf>,
     /// The limits of the yes, or why not.
     pub answer: Result<Grant, RunError>,
+    /// Whether the vault was looked into: else keys are taken to exist, with values that can be hidden.
+    pub knows_vault: bool,
 }
 
 impl PolicyDoor {
@@ -123,41 +129,45 @@ impl PolicyDoor {
         Ok(!self.judge.policy()?.modules().is_empty())
     }
 
-    /// What the server of a project would do about a request. Without `entries`, the secrets of the vault, keys have no tags and
+    /// What the server of a project would do about a request, up to the start of the command. Without the vault, keys have no tags and
     /// are taken to exist.
     pub fn explain(
         &self,
         project: &Path,
         agent: &str,
         request: &RunRequest,
-        entries: Option<&[Entry]>,
+        vault: Option<&PersonDoor>,
     ) -> Result<Explained, RunError> {
         let policy = self.judge.policy()?;
         let project = Project::new(project, &self.judge.kept);
-        let keys = Keys(entries);
+        let entries = vault.map(PersonDoor::entries).transpose()?;
+        let keys = Keys(entries.as_deref());
         let judge = &self.judge;
+        let mut explained = Explained {
+            facts: None,
+            canonical: None,
+            answer: Err(RunError::NamesUnknown),
+            knows_vault: vault.is_some(),
+        };
         let facts = match judge.facts(&policy, &project, &keys, agent, request) {
             Ok(facts) => facts,
             Err(error) => {
-                return Ok(Explained {
-                    facts: None,
-                    canonical: None,
-                    answer: Err(error),
-                });
+                explained.answer = Err(error);
+                return Ok(explained);
             }
         };
-        let answer = judge
-            .grant(&policy, &facts.question, &|name| tags(name, &keys))
-            .and_then(|grant| {
-                judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
-                Ok(grant)
-            });
+        explained.answer = judge.grant(&policy, &facts.question, &|name| tags(name, &keys)).and_then(|grant| {
+            let prepared = judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
+            if let Some(vault) = vault {
+                require_hidable(vault, &prepared)?;
+            }
+            require_layers(&policy, &grant, &prepared)?;
+            Ok(grant)
+        });
         let program = facts.program.as_ref();
-        Ok(Explained {
-            canonical: program.and_then(|program| fs::canonicalize(&program.path).ok()),
-            facts: Some(facts.question),
-            answer,
-        })
+        explained.canonical = program.and_then(|program| fs::canonicalize(&program.path).ok());
+        explained.facts = Some(facts.question);
+        Ok(explained)
     }
 
     /// Where a rule stands in the file, if it is one of the file's.
@@ -173,6 +183,36 @@ impl PolicyDoor {
             None => entry_of(rule)?,
         };
         self.judge.place(&entry)
+    }
+}
+
+/// Looks at the values as a run does, for their length alone: nothing of them goes anywhere from here.
+fn require_hidable(vault: &PersonDoor, prepared: &Prepared) -> Result<(), RunError> {
+    let Prepared {
+        selected,
+        variables,
+        ..
+    } = prepared;
+    let values = vault.broker.reveal(selected, variables, AGENT_MIN_BYTES);
+    values.map(drop)
+}
+
+/// Tries out the layers of confinement without which the command would not be started.
+fn require_layers(policy: &Policy, grant: &Grant, prepared: &Prepared) -> Result<(), RunError> {
+    let layers = required_layers(policy, grant);
+    if layers.is_empty() {
+        return Ok(());
+    }
+    let enforcement = Runner::beside_current_exe()?.probe(&prepared.confinement)?;
+    match layers.into_iter().find(|layer| !enforcement.has(layer)) {
+        None => Ok(()),
+        Some(layer) => Err(RunError::Start {
+            program: prepared.program.path.clone(),
+            error: StartError {
+                stage: Stage::Confinement,
+                cause: Cause::LayerMissing(layer),
+            },
+        }),
     }
 }
 

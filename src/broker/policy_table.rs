@@ -8,7 +8,10 @@ use super::judge::Facts;
 use super::keyring::Keys;
 use super::policy_door::PolicyDoor;
 use super::project::Project;
-use crate::policy::{Case, Decision, Expectation, Place, Policy, Table};
+use crate::policy::{Case, Command, Decision, Expectation, Place, Policy, Table};
+
+/// Where programs are that a table says to exist.
+const SUPPOSED_DIR: &str = "/usr/bin";
 
 /// How a table of requests and a policy file agree.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl PolicyDoor {
         let project = Project::new(project, &self.judge.kept);
         let mut failures = Vec::new();
         for (number, case) in table.cases().iter().enumerate() {
-            let (decided, why) = self.decide(&policy, &project, case)?;
+            let (decided, why) = self.decide(&policy, &project, case, table.programs())?;
             let because = case.because.as_deref().unwrap_or_default();
             if decided != case.expect || !why.contains(because) {
                 failures.push(Mismatch {
@@ -66,6 +69,7 @@ impl PolicyDoor {
         policy: &Policy,
         project: &Project,
         case: &Case,
+        programs: Option<&[String]>,
     ) -> Result<(Expectation, String), RunError> {
         let request = RunRequest {
             keys: case.keys().cloned().collect(),
@@ -78,19 +82,62 @@ impl PolicyDoor {
         let facts = self
             .judge
             .facts(policy, project, &Keys(None), &case.agent, &request);
-        let question = match facts {
+        let mut question = match facts {
             Ok(Facts { question, .. }) => question,
             Err(error) => return Ok((Expectation::Deny, error.to_string())),
         };
-        Ok(
-            match self.judge.decide(policy, &question, &|_| Ok(Vec::new()))? {
-                Decision::Allow(grant) => (Expectation::Allow, grant.rule),
-                Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
-                Decision::Deny(denial) => {
-                    let why = format!("{}: {}", denial.rule, denial.reason);
-                    (Expectation::Deny, why)
-                }
-            },
-        )
+        question.time = case.at.unwrap_or(question.time);
+        if let (Some(programs), Some(command)) = (programs, &mut question.command) {
+            suppose(programs, command);
+        }
+        Ok(match self.judge.decide(policy, &question, &|_| Ok(Vec::new()))? {
+            Decision::Allow(grant) => (Expectation::Allow, grant.rule),
+            Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
+            Decision::Deny(denial) => {
+                let why = format!("{}: {}", denial.rule, denial.reason);
+                (Expectation::Deny, why)
+            }
+        })
+    }
+}
+
+/// Replaces what this machine says of a command's program by what the table does. A program of the project is looked up as ever: it is
+/// where the table is.
+fn suppose(programs: &[String], command: &mut Command) {
+    let program = &mut command.program;
+    if program.requested.starts_with("./") {
+        return;
+    }
+    let exists = programs.contains(&program.requested);
+    let path = Path::new(SUPPOSED_DIR).join(&program.requested);
+    program.path = exists.then_some(path);
+    program.aliases = Vec::new();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Program;
+
+    #[test]
+    fn a_table_says_which_programs_there_are() {
+        let programs = ["npm", "/opt/x"].map(str::to_owned);
+        let supposed = |requested: &str| {
+            let mut command = Command {
+                program: Program {
+                    requested: requested.to_owned(),
+                    path: Some("/on/this/machine".into()),
+                    aliases: vec!["/other".into()],
+                },
+                arguments: Vec::new(),
+            };
+            suppose(&programs, &mut command);
+            let path = command.program.path.map(|path| path.display().to_string());
+            (path.unwrap_or_default(), command.program.aliases.len())
+        };
+        assert_eq!(supposed("npm"), ("/usr/bin/npm".to_owned(), 0));
+        assert_eq!(supposed("/opt/x"), ("/opt/x".to_owned(), 0));
+        assert_eq!(supposed("ls"), (String::new(), 0));
+        assert_eq!(supposed("./npm"), ("/on/this/machine".to_owned(), 1));
     }
 }

@@ -12,6 +12,9 @@ use super::unlock::Access;
 use super::{output, policy};
 use crate::broker::{Explained, Place, PolicyDoor, RunError, RunRequest};
 
+/// What is not known without the vault.
+const NOT_CHECKED: &str = "that the keys exist, have not expired and are long enough to be hidden";
+
 /// The answer in words, with the place of its rule.
 struct Verdict {
     is_allowed: bool,
@@ -26,8 +29,8 @@ pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
     let has_patterns = args.keys.iter().any(|key| key.exact().is_none());
     let needs_vault =
         has_patterns || (door.has_modules()).map_err(|error| policy::failure(error, &door))?;
-    let entries = match needs_vault {
-        true => Some(access.door()?.entries()?),
+    let vault = match needs_vault || (access.has_password() && !args.keys.is_empty()) {
+        true => Some(access.door()?),
         false => None,
     };
     let project = policy::project(args.project)?;
@@ -41,7 +44,7 @@ pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
         ..RunRequest::default()
     };
     let explained = door
-        .explain(&project, &args.agent, &request, entries.as_deref())
+        .explain(&project, &args.agent, &request, vault.as_ref())
         .map_err(|error| policy::failure(error, &door))?;
     policy::tell(&door);
     let verdict = verdict(&door, &explained);
@@ -92,6 +95,10 @@ fn lines(explained: &Explained, verdict: &Verdict) -> String {
     if let Ok(grant) = &explained.answer {
         add("time limit", Some(format!("{:?}", grant.timeout)));
         add("network", Some(word(&grant.network)));
+        add(
+            "not checked",
+            (!explained.knows_vault).then(|| NOT_CHECKED.to_owned()),
+        );
     }
     let Some(facts) = &explained.facts else {
         return text;
@@ -160,6 +167,7 @@ fn in_json(explained: &Explained, verdict: &Verdict) -> Value {
         "reason": verdict.reason,
         "remedy": verdict.remedy,
         "limits": limits,
+        "vault_checked": explained.knows_vault,
         "facts": facts,
     })
 }

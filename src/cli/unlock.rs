@@ -68,6 +68,11 @@ impl Access {
         Ok(PersonDoor::new(self.vault()?, self.password_file()))
     }
 
+    /// Whether the vault can be unlocked without asking.
+    pub(super) fn has_password(&self) -> bool {
+        self.password_file().is_some() || self.password.borrow().is_some()
+    }
+
     /// The file with the master password, if one is used.
     pub(super) fn password_file(&self) -> Option<&Path> {
         given(self.args.password_file.as_ref()).map(Path::new)

@@ -4,18 +4,40 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::error::{Fault, Place};
-use super::units::List;
+use super::request::Moment;
+use super::units::{List, present};
 use super::{file, place};
 use crate::name::KeyPattern;
+use crate::time;
 
 /// Requests, in the order of their file.
 #[derive(Debug)]
 pub struct Table {
     text: String,
+    document: Document,
+}
+
+/// A table as it is written: a list of requests, or a mapping with more.
+#[derive(Debug, Default)]
+struct Document {
+    programs: Option<List<String>>,
     cases: List<Case>,
+    is_mapping: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping with `programs` and `requests`"
+)]
+struct WithPrograms {
+    #[serde(default, deserialize_with = "present")]
+    programs: Option<List<String>>,
+    requests: List<Case>,
 }
 
 /// One request, and what is expected of it.
@@ -40,6 +62,9 @@ pub struct Case {
     /// The directory to run in, below the project's root.
     #[serde(default)]
     pub cwd: Option<String>,
+    /// When it is made; none for now.
+    #[serde(default, deserialize_with = "moment")]
+    pub at: Option<Moment>,
     /// The decision.
     pub expect: Expectation,
     /// A part of the rule or of the reason.
@@ -85,6 +110,67 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct ListOrMapping;
+        impl<'de> Visitor<'de> for ListOrMapping {
+            type Value = Document;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of requests, or a mapping with `programs` and `requests`")
+            }
+
+            fn visit_none<E: de::Error>(self) -> Result<Document, E> {
+                Ok(Document::default())
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Document, E> {
+                Ok(Document::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, from: A) -> Result<Document, A::Error> {
+                let cases = List::deserialize(SeqAccessDeserializer::new(from))?;
+                Ok(Document {
+                    cases,
+                    ..Document::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, from: A) -> Result<Document, A::Error> {
+                let WithPrograms { programs, requests } =
+                    WithPrograms::deserialize(MapAccessDeserializer::new(from))?;
+                Ok(Document {
+                    programs,
+                    cases: requests,
+                    is_mapping: true,
+                })
+            }
+        }
+        from.deserialize_any(ListOrMapping)
+    }
+}
+
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Moment>, D::Error> {
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = Moment;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a moment with its offset, such as 2026-11-22T10:00:00+01:00")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Moment, E> {
+            let local = text.parse::<time::Local>();
+            let local = local.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))?;
+            Ok(Moment {
+                unix_seconds: local.unix_seconds,
+                utc_offset_minutes: local.utc_offset_minutes,
+            })
+        }
+    }
+    from.deserialize_any(Text).map(Some)
+}
+
 impl Table {
     /// Reads a file, which may be anybody's.
     ///
@@ -100,21 +186,31 @@ impl Table {
     /// [`Fault::Syntax`] for the first thing that is not understood.
     pub fn parse(bytes: &[u8]) -> Result<Table, Fault> {
         let text = std::str::from_utf8(bytes).map_err(|error| place::not_utf8(bytes, &error))?;
-        let cases = serde_yaml::from_str(text).map_err(|error| place::of(text, &error))?;
+        let document = serde_yaml::from_str(text).map_err(|error| place::of(text, &error))?;
         Ok(Table {
             text: text.to_owned(),
-            cases,
+            document,
         })
     }
 
     /// The requests.
     pub fn cases(&self) -> &[Case] {
-        &self.cases.0
+        &self.document.cases.0
+    }
+
+    /// The programs that are taken to exist, and no others; none for those of this machine.
+    pub fn programs(&self) -> Option<&[String]> {
+        self.document.programs.as_ref().map(|list| &*list.0)
     }
 
     /// Where one of them stands.
     pub fn place(&self, number: usize) -> Option<Place> {
-        place::entry(&self.text, &format!("[{number}]"))
+        let list = if self.document.is_mapping {
+            "requests"
+        } else {
+            ""
+        };
+        place::entry(&self.text, &format!("{list}[{number}]"))
     }
 }
 
@@ -176,7 +272,8 @@ mod tests {
                 48,
                 "the name of a key",
             ),
-            ("agent: a\n", 1, 1, "a list"),
+            ("agent: a\n", 1, 1, "expected `programs` or `requests`"),
+            ("a\n", 1, 1, "a list of requests, or a mapping"),
             ("- [\n", 1, 3, "a mapping with `agent`"),
         ] {
             match Table::parse(text.as_bytes()).unwrap_err() {

@@ -37,13 +37,16 @@ pub(in crate::cli) enum PolicyCommand {
     },
     /// Tell what the policy decides on an agent's command, and why: exit code 0 if it is allowed, 1 if not
     ///
-    /// Nothing runs and nothing is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this
-    /// project. With a pattern in --keys, or `modules` in the policy file, the vault is unlocked; else the keys are taken to exist.
+    /// The command does not run, and no decision is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this
+    /// project. With a pattern in --keys, with `modules` in the policy file, or where the password is at hand without asking, the vault is
+    /// unlocked, which is recorded as a list of its keys; else the keys are taken to exist.
     Explain(ExplainArgs),
     /// Compare the policy's decisions with a table of requests: exit code 0 if all are as expected
     ///
     /// The table is a YAML list of mappings with `agent`, `command` (a whole line, or a program with `args`), `expect` (allow, deny or ask) and where
-    /// they matter `keys` (names), `cwd`, `env` and `because`: a part of the rule or of the reason. Programs are looked up on this machine.
+    /// they matter `keys` (names), `cwd`, `env`, `at` (a moment such as 2026-11-22T10:00:00+01:00) and `because`: a part of the rule or of the reason.
+    /// Programs are looked up on this machine. A table that is to say the same on all machines is a mapping with that list as `requests` and a list
+    /// of `programs` that are taken to exist, under no other name.
     /// The vault is not unlocked, so that tables can be run in CI.
     Test {
         /// The table

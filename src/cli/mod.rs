@@ -17,11 +17,13 @@ mod init;
 mod list;
 mod mcp_server;
 mod modules;
+mod new;
 mod output;
 mod policy;
 mod run;
 mod set;
 mod status;
+mod templates;
 mod unlock;
 
 use std::process::ExitCode;

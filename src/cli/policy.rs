@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::PolicyCommand;
 use super::failure::{Failure, codes};
 use super::unlock::Access;
-use super::{explain, modules, output};
+use super::{explain, modules, new, output};
 use crate::broker::{Expectation, Mismatch, Place, PolicyDoor, RunError};
 use crate::vault::LockedVault;
 
@@ -20,6 +20,7 @@ pub(super) fn run(access: &Access, command: PolicyCommand) -> Result<u8, Failure
             name,
             config,
         } => modules::add(access, module, name, config),
+        PolicyCommand::New { language, dir } => new::run(language, &dir),
         PolicyCommand::Explain(args) => explain::run(access, args),
         PolicyCommand::Test {
             file,

@@ -45,14 +45,14 @@ pub(crate) fn built(example: &Example) -> Option<Vec<u8>> {
 }
 
 /// Beside the folder of this build's profile.
-fn directory() -> PathBuf {
+pub(crate) fn directory() -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("languages");
     fs::create_dir_all(&dir).expect("a directory");
     dir
 }
 
 /// The commands of a README up to those of secretctl itself.
-fn steps(readme: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn steps(readme: &str) -> impl Iterator<Item = &str> {
     let (_, block) = readme.split_once("```sh\n").expect("a block of commands");
     let (block, _) = block.split_once("```").expect("its end");
     let own = |line: &&str| !line.starts_with("secretctl ");

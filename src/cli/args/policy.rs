@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::super::templates::Language;
 use crate::name::KeyPattern;
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +35,14 @@ pub(in crate::cli) enum PolicyCommand {
         /// What the module is configured with, as YAML or JSON
         #[arg(long, value_name = "YAML")]
         config: Option<String>,
+    },
+    /// Write a project for a module of one's own: an example that works, with its tests and all that it needs
+    New {
+        /// The language
+        #[arg(long = "lang", value_enum)]
+        language: Language,
+        /// Where to: a new or empty directory, whose name becomes the module's
+        dir: PathBuf,
     },
     /// Tell what the policy decides on an agent's command, and why: exit code 0 if it is allowed, 1 if not
     ///

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use build_modules::{EXAMPLES, POLICY_EXAMPLE, sha256};
 use serde_json::json;
 use support::agent::AGENT;
-use support::modules::{IMPORTING, built};
+use support::modules::built;
 use support::{Answer, Sandbox};
 
 const POLICY: &str = "version: 1\nallowed_commands: [echo]    # nothing else\n";
+/// A component that imports a function `clock` and has nothing else.
+const IMPORTING: &[u8] = b"\0asm\x0d\0\x01\0\x07\x05\x01\x40\0\x01\0\x0a\x0a\x01\0\x05clock\x01\0";
 const NEVER: &str = r#"{"from":"00:00","to":"00:00"}"#;
 
 fn sandbox(policy: &str) -> Sandbox {

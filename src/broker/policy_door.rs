@@ -140,7 +140,13 @@ impl PolicyDoor {
     ) -> Result<Explained, RunError> {
         let policy = self.judge.policy()?;
         let project = Project::new(project, &self.judge.kept);
-        let entries = vault.map(PersonDoor::entries).transpose()?;
+        let has_pattern = request.keys.iter().any(|key| key.exact().is_none());
+        let entries = match vault {
+            None => None,
+            // It tells the names of secrets, which is recorded.
+            Some(vault) if has_pattern => Some(vault.entries()?),
+            Some(vault) => Some(vault.broker.vault().entries()?),
+        };
         let keys = Keys(entries.as_deref());
         let judge = &self.judge;
         let mut explained = Explained {

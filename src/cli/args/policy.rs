@@ -48,7 +48,7 @@ pub(in crate::cli) enum PolicyCommand {
     ///
     /// The command does not run, and no decision is recorded. The facts are gathered and the decision is made as for `secret_run`, by the server of this
     /// project. With a pattern in --keys, with `modules` in the policy file, or where the password is at hand without asking, the vault is
-    /// unlocked, which is recorded as a list of its keys; else the keys are taken to exist.
+    /// unlocked; else the keys are taken to exist. What a pattern finds is recorded as a list of keys.
     Explain(ExplainArgs),
     /// Compare the policy's decisions with a table of requests: exit code 0 if all are as expected
     ///

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::error::{Fault, Place, PolicyError, Problem};
-use super::place;
 use super::rules::Policy;
+use super::{place, survey};
 
 /// Largest policy file, in bytes: a thousand times what a long one has, and small enough to be read at each request.
 pub const POLICY_FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -68,7 +68,12 @@ impl PolicySource {
                 column,
                 text,
                 message,
-            }) => vec![(Some(Place { line, column, text }), message)],
+            }) => {
+                let all = std::str::from_utf8(&bytes).ok().and_then(survey::of);
+                let first = (Some(Place { line, column, text }), message);
+                all.filter(|all| !all.is_empty())
+                    .unwrap_or_else(|| vec![first])
+            }
             Err(Fault::Invalid(problems)) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let located = |problem: Problem| {

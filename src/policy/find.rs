@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::node::Step;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What the error at the end says.
@@ -11,37 +12,100 @@ const FOUND: &str = "this is the entry";
 
 /// Line and column of the entry at `path`, both from 1. None where the file has no such entry.
 pub(super) fn entry(text: &str, path: &str) -> Option<(usize, usize)> {
+    found(text, Along::Path(path))
+}
+
+/// The same for the value at the end of steps, or for the last one's key.
+pub(super) fn steps(text: &str, steps: &[Step], is_key: bool) -> Option<(usize, usize)> {
+    found(text, Along::Steps(steps, is_key))
+}
+
+fn found(text: &str, along: Along<'_>) -> Option<(usize, usize)> {
     let from = serde_yaml::Deserializer::from_str(text);
-    let error = Along(path).deserialize(from).err()?;
+    let error = along.deserialize(from).err()?;
     if !error.to_string().contains(FOUND) {
         return None;
     }
     error.location().map(|at| (at.line(), at.column()))
 }
 
-/// Goes along the path that is left, and fails at its end.
-struct Along<'a>(&'a str);
+/// Goes along the way that is left, and fails at its end.
+#[derive(Clone, Copy)]
+enum Along<'a> {
+    Path(&'a str),
+    /// And whether the end is the last key itself.
+    Steps(&'a [Step], bool),
+}
 
 impl<'a> Along<'a> {
     fn end<E: de::Error>(&self) -> Result<(), E> {
-        if self.0.is_empty() {
-            Err(E::custom(FOUND))
-        } else {
-            Ok(())
+        let is_end = match self {
+            Along::Path(path) => path.is_empty(),
+            Along::Steps(steps, _) => steps.is_empty(),
+        };
+        match is_end {
+            true => Err(E::custom(FOUND)),
+            false => Ok(()),
         }
     }
 
-    /// The path behind `key`, which may contain a dot itself.
-    fn behind_key(&self, key: &str) -> Option<Along<'a>> {
-        let path = self.0.strip_prefix('.').unwrap_or(self.0);
-        let rest = path.strip_prefix(key)?;
-        (rest.is_empty() || rest.starts_with(['.', '['])).then_some(Along(rest))
+    /// The way behind `key`, which may contain a dot itself; it was there `before` so often.
+    fn behind_key(&self, key: &str, before: usize) -> Option<Along<'a>> {
+        match self {
+            Along::Path(path) => {
+                let path = path.strip_prefix('.').unwrap_or(path);
+                let rest = path.strip_prefix(key)?;
+                (rest.is_empty() || rest.starts_with(['.', '['])).then_some(Along::Path(rest))
+            }
+            Along::Steps(steps, is_key) => match steps.split_first()? {
+                (Step::Key(wanted, number), rest) if wanted == key && *number == before => {
+                    Some(Along::Steps(rest, *is_key))
+                }
+                _ => None,
+            },
+        }
     }
 
-    /// The number of an entry of a list, and the path behind it.
+    /// The number of an entry of a list, and the way behind it.
     fn behind_number(&self) -> Option<(usize, Along<'a>)> {
-        let (number, rest) = self.0.strip_prefix('[')?.split_once(']')?;
-        Some((number.parse().ok()?, Along(rest)))
+        match self {
+            Along::Path(path) => {
+                let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
+                Some((number.parse().ok()?, Along::Path(rest)))
+            }
+            Along::Steps(steps, is_key) => match steps.split_first()? {
+                (Step::Entry(number), rest) => Some((*number, Along::Steps(rest, *is_key))),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Reads a key, behind those that were read before it, and fails at the one that is looked for.
+struct Keys<'a, 'b>(Along<'a>, &'b mut Vec<String>);
+
+impl<'de, 'a> DeserializeSeed<'de> for Keys<'a, '_> {
+    type Value = Option<Along<'a>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'_> for Keys<'a, '_> {
+    type Value = Option<Along<'a>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        let before = self.1.iter().filter(|known| *known == key).count();
+        self.1.push(key.to_owned());
+        match self.0.behind_key(key, before) {
+            Some(Along::Steps([], true)) => Err(E::custom(FOUND)),
+            behind => Ok(behind),
+        }
     }
 }
 
@@ -62,8 +126,9 @@ impl<'de> Visitor<'de> for Along<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.end()?;
-        while let Some(key) = map.next_key::<String>()? {
-            match self.behind_key(&key) {
+        let mut seen = Vec::new();
+        while let Some(behind) = map.next_key_seed(Keys(self, &mut seen))? {
+            match behind {
                 Some(rest) => return map.next_value_seed(rest),
                 None => map.next_value::<IgnoredAny>()?,
             };

@@ -4,6 +4,7 @@ use std::str::Utf8Error;
 
 use super::error::{Fault, Place};
 use super::find;
+use super::meant;
 
 /// How similar a word has to be to be suggested; 1 is the same.
 const NEAR: f64 = 0.6;
@@ -19,28 +20,16 @@ pub(super) fn of(text: &str, error: &serde_yaml::Error) -> Fault {
         .location()
         .map_or((1, 1), |at| (at.line(), at.column()));
     let (line, column) = repeated_key(text, parsed.0, &message).unwrap_or(parsed);
+    let Place {
+        line,
+        column,
+        text: shown,
+    } = at(text, line, column);
     Fault::Syntax {
         line,
         column,
-        text: line_of(text, line),
-        message: with_meant(message),
-    }
-}
-
-/// Adds the word that was probably meant, where the parser lists those that it knows.
-fn with_meant(message: String) -> String {
-    let Some((unknown, listed)) = message.split_once(", expected ") else {
-        return message;
-    };
-    // Such as "unknown field `a`, expected one of `b`, `c`".
-    let word = |text: &str| text.split('`').nth(1).map(str::to_owned);
-    let is_word = unknown.contains("unknown field") || unknown.contains("unknown variant");
-    let Some(wrong) = word(unknown).filter(|_| is_word) else {
-        return message;
-    };
-    match nearest(&wrong, listed.split('`').skip(1).step_by(2)) {
-        Some(meant) => format!("{unknown} (did you mean `{meant}`?), expected {listed}"),
-        None => message,
+        text: shown,
+        message: meant::with_meant(marked(text, line).unwrap_or(message), text, line),
     }
 }
 
@@ -84,16 +73,34 @@ pub(super) fn not_utf8(bytes: &[u8], error: &Utf8Error) -> Fault {
 /// Where the entry at a path such as `allowed_commands[2]` stands. None where the file has no such entry.
 pub(super) fn entry(text: &str, path: &str) -> Option<Place> {
     let (line, column) = find::entry(text, path)?;
-    Some(Place {
+    Some(at(text, line, column))
+}
+
+/// A place as the parser counts it.
+pub(super) fn at(text: &str, line: usize, column: usize) -> Place {
+    // The parser counts the mark that an editor may have put in front of the first line.
+    let is_marked = line == 1 && text.starts_with(MARK);
+    Place {
         line,
-        column,
+        column: column - usize::from(is_marked && column > 1),
         text: line_of(text, line),
-    })
+    }
+}
+
+/// The byte order mark, which nobody sees. At the beginning of a file it says nothing; anywhere else it is a part of a word.
+const MARK: char = '\u{feff}';
+
+fn marked(text: &str, line: usize) -> Option<String> {
+    let text = text.strip_prefix(MARK).unwrap_or(text);
+    let line = text.lines().nth(line.checked_sub(1)?)?;
+    (line.contains(MARK))
+        .then(|| "there is a byte order mark in this line, which is not to be seen".to_owned())
 }
 
 fn line_of(text: &str, line: usize) -> String {
     let found = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    found.trim().chars().take(SHOWN_MAX_CHARS).collect()
+    let found = found.trim_start_matches(MARK).trim();
+    found.chars().take(SHOWN_MAX_CHARS).collect()
 }
 
 #[cfg(test)]

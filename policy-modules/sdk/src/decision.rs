@@ -82,6 +82,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_yes_has_all_keys_and_no_limit() {
+        let request = Request::for_command("npm", &["test"]).key("a").key("b");
+        let Decision::Allow(grant) = Decision::allow(&request) else {
+            panic!("a yes");
+        };
+        assert_eq!(grant.keys, ["a", "b"]);
+        assert_eq!((grant.timeout_ms, grant.output_bytes), (u64::MAX, u64::MAX));
+        assert_eq!(
+            (grant.network, grant.workdir, grant.expand_arguments),
+            (Network::Allow, Workdir::Project, true)
+        );
+    }
+
+    #[test]
     fn a_remedy_is_of_a_no() {
         let request = Request::for_command("npm", &["test"]).key("a");
         let allowed = Decision::allow(&request);

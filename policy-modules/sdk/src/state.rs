@@ -64,3 +64,76 @@ impl<T: Sanitizer> State<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Policy for Silent {
+        fn configure(document: &str) -> Result<Self, Vec<Problem>> {
+            match document {
+                "null" => Ok(Silent),
+                _ => Err(Vec::new()),
+            }
+        }
+
+        fn decide(&self, request: &Request) -> Decision {
+            Decision::allow(request)
+        }
+    }
+
+    #[test]
+    fn a_policy_says_yes_only_when_it_has_been_configured() {
+        let state = State::<Silent>::new();
+        let request = Request::for_command("npm", &["test"]);
+        assert!(state.decide(&request).is_denied());
+        assert_eq!(state.configure("1").len(), 1);
+        assert!(state.decide(&request).is_denied());
+        assert_eq!(state.configure("null"), []);
+        assert!(!state.decide(&request).is_denied());
+    }
+
+    struct Counting(u64);
+
+    impl Sanitizer for Counting {
+        fn start(_: &str, _: Vec<Secret>) -> Result<Self, String> {
+            Ok(Counting(0))
+        }
+
+        fn legend(&self) -> Legend {
+            Legend {
+                subjects: Vec::new(),
+                forms: Vec::new(),
+            }
+        }
+
+        fn push(&mut self, _: Channel, chunk: &[u8]) -> Verdict {
+            self.0 += chunk.len() as u64;
+            self.finish(Channel::Stdout)
+        }
+
+        fn finish(&mut self, _: Channel) -> Verdict {
+            Verdict {
+                hide: Vec::new(),
+                settled: self.0,
+            }
+        }
+    }
+
+    #[test]
+    fn a_sanitizer_remembers_what_it_was_given() {
+        let state = State::<Counting>::new();
+        assert!(state.start("null", Vec::new()).is_ok());
+        state.push(Channel::Stdout, b"abc");
+        assert_eq!(state.push(Channel::Stderr, b"d").settled, 4);
+        assert_eq!(state.finish(Channel::Stdout).settled, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "was not started")]
+    fn a_sanitizer_that_was_not_started_traps() {
+        State::<Counting>::new().push(Channel::Stdout, b"abc");
+    }
+}

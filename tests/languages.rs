@@ -249,7 +249,7 @@ fn every_field_of_the_interface_is_where_the_header_for_c_has_it() {
     );
     assert_eq!(
         (grant.network, grant.workdir),
-        (Network::None, Workdir::Project)
+        (Network::None, Workdir::Temporary)
     );
     assert_eq!(
         (grant.expand_arguments, &*grant.rule),
@@ -263,7 +263,7 @@ fn every_field_of_the_interface_is_where_the_header_for_c_has_it() {
     assert_eq!((&*question.text, grant.keys.len()), ("really?", 2));
     assert_eq!(
         (grant.network, grant.workdir),
-        (Network::Allow, Workdir::Temporary)
+        (Network::Allow, Workdir::Project)
     );
     assert_eq!(
         (grant.expand_arguments, &*grant.rule),

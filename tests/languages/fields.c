@@ -91,7 +91,10 @@ static void say_request(const guard_request *request) {
 static guard_text document;
 
 guard_problems guard_configure(guard_text text) {
-    static const guard_problem problems[] = {{{"a[0]", 4}, {"first", 5}}, {{"b", 1}, {"second", 6}}};
+    static const guard_problem problems[] = {
+        {.path = {"a[0]", 4}, .message = {"first", 5}},
+        {.path = {"b", 1}, .message = {"second", 6}},
+    };
     document = text;
     return (guard_problems){problems, text.bytes[0] == '"' ? 2 : 0};
 }
@@ -104,10 +107,10 @@ guard_decision guard_decide(const guard_request *request) {
         grant.timeout_ms = 0x100000001;
         grant.output_bytes = 0x200000002;
         grant.network = GUARD_NETWORK_NONE;
+        grant.workdir = GUARD_WORKDIR_TEMPORARY;
         grant.rule = GUARD_TEXT("r\xc3\xbcle");
         return (guard_decision){.tag = GUARD_ALLOW, .value.allow = grant};
     case '2':
-        grant.workdir = GUARD_WORKDIR_TEMPORARY;
         grant.expand_arguments = false;
         return (guard_decision){.tag = GUARD_ASK, .value.ask = {GUARD_TEXT("really?"), grant}};
     default:

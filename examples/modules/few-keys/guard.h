@@ -138,7 +138,7 @@ static inline guard_decision guard_allow(const guard_request *request) {
 }
 
 static inline guard_decision guard_deny(guard_text rule, guard_text reason, guard_text remedy) {
-    return (guard_decision){.tag = GUARD_DENY, .value.deny = {rule, reason, remedy}};
+    return (guard_decision){.tag = GUARD_DENY, .value.deny = {.rule = rule, .reason = reason, .remedy = remedy}};
 }
 
 /* The document is accepted. */
@@ -149,7 +149,7 @@ static inline guard_problems guard_no_problem(void) {
 /* The document is refused. `path` is the place in it, such as `days[2]`; empty for all of it. */
 static inline guard_problems guard_one_problem(guard_text path, guard_text message) {
     guard_problem *problem = guard_allocate(sizeof *problem, _Alignof(guard_problem));
-    *problem = (guard_problem){path, message};
+    *problem = (guard_problem){.path = path, .message = message};
     return (guard_problems){problem, 1};
 }
 

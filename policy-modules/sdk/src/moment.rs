@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(at(monday, -60).minute_of_day(), 22 * 60 + 30);
         assert_eq!(at(0, -1).date(), day(1969, 12, 31));
         assert_eq!(at(0, -1).minute_of_day(), 24 * 60 - 1);
+        assert_eq!(at(0, -1).weekday(), Weekday::Wednesday);
     }
 
     #[test]

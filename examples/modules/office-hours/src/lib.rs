@@ -147,6 +147,7 @@ mod tests {
         };
         assert_eq!(places(r#"{ "from": "9:00", "to": "18:00" }"#), "from");
         assert_eq!(places(r#"{ "from": "+9:00", "to": "24:01" }"#), "from to");
+        assert_eq!(places(r#"{ "from": "08:60", "to": "25:00" }"#), "from to");
         assert_eq!(
             places(r#"{ "from": "09:00", "to": "18:00", "days": ["mon", "Tue"] }"#),
             "days[1]"

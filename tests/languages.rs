@@ -256,6 +256,16 @@ fn every_field_of_the_interface_is_where_the_header_for_c_has_it() {
         (true, "module.wasm: rüle")
     );
 
+    // More than the memory that a module begins with.
+    let mut long = request.clone();
+    let text = "x".repeat(300_000);
+    let command = long.command.as_mut().expect("a command");
+    command.arguments.push(text);
+    assert_eq!(
+        decide("1", &long).expect("a yes"),
+        decide("1", &request).expect("a yes")
+    );
+
     let Ok(Decision::Ask(question)) = decide("2", &request) else {
         panic!("it asks");
     };

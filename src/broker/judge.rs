@@ -38,7 +38,7 @@ pub(super) struct Judge {
     policy: Mutex<PolicySource>,
     names: NameIndex,
     /// Where the compiled code of others' modules is kept; only an unlocked vault gives one.
-    cache: Option<Arc<Cache>>,
+    pub(super) cache: Option<Arc<Cache>>,
     host: OnceLock<Host>,
 }
 

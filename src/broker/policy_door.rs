@@ -124,6 +124,18 @@ impl PolicyDoor {
         Some((self.judge.place(entry), format!("{entry}: {fact}")))
     }
 
+    /// Whether the file names modules of either kind, so that something has to be compiled.
+    pub fn names_modules(&self) -> bool {
+        let names =
+            |policy: Arc<Policy>| !policy.modules().is_empty() || !policy.sanitizers().is_empty();
+        self.judge.policy().is_ok_and(names)
+    }
+
+    /// Keeps compiled code where the unlocked vault keeps it, so that nobody waits for it again.
+    pub fn keep_code_of(&mut self, vault: &PersonDoor) {
+        self.judge.cache.clone_from(&vault.broker.judge.cache);
+    }
+
     /// Whether decisions depend on what the vault holds: modules see the tags of keys.
     pub fn has_modules(&self) -> Result<bool, RunError> {
         Ok(!self.judge.policy()?.modules().is_empty())

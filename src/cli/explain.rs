@@ -25,7 +25,7 @@ struct Verdict {
 }
 
 pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
-    let door = policy::door(access, None)?;
+    let mut door = policy::door(access, None)?;
     let has_patterns = args.keys.iter().any(|key| key.exact().is_none());
     let needs_vault =
         has_patterns || (door.has_modules()).map_err(|error| policy::failure(error, &door))?;
@@ -33,6 +33,9 @@ pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
         true => Some(access.door()?),
         false => None,
     };
+    if let Some(vault) = &vault {
+        door.keep_code_of(vault);
+    }
     let project = policy::project(args.project)?;
     let mut words = args.command.into_iter();
     let request = RunRequest {

@@ -17,7 +17,7 @@ use crate::broker::{
 const SHA256_SHOWN_DIGITS: usize = 12;
 
 pub(super) fn list(access: &Access, as_json: bool) -> Result<u8, Failure> {
-    let door = policy::door(access, None)?;
+    let door = policy::keeping_code(access, None)?;
     let (modules, failure) = match door.modules() {
         Ok(modules) => (modules, None),
         Err(error) => (Vec::new(), Some(policy::failure(error, &door))),
@@ -116,9 +116,13 @@ pub(super) fn add(
     name: Option<String>,
     config: Option<String>,
 ) -> Result<u8, Failure> {
-    let door = policy::door(access, None)?;
+    let mut door = policy::door(access, None)?;
+    if access.has_password() {
+        door.keep_code_of(&access.door()?);
+    }
     let new = NewModule { file, name, config };
     let added = (door.add(&new)).map_err(|error| not_added(error, &door))?;
+    policy::tell(&door);
     let Added { path, outline, .. } = &added;
     let lines = format!(
         "{path}: a {} module, {}, {}\n  sha256 {}\n",

@@ -13,7 +13,7 @@ use crate::vault::LockedVault;
 pub(super) fn run(access: &Access, command: PolicyCommand) -> Result<u8, Failure> {
     match command {
         PolicyCommand::Init => init(access),
-        PolicyCommand::Check { file } => check(&door(access, file.as_deref())?),
+        PolicyCommand::Check { file } => check(&keeping_code(access, file.as_deref())?),
         PolicyCommand::List { json } => modules::list(access, json),
         PolicyCommand::Add {
             module,
@@ -26,13 +26,22 @@ pub(super) fn run(access: &Access, command: PolicyCommand) -> Result<u8, Failure
             file,
             policy,
             project,
-        } => test(&door(access, policy.as_deref())?, &file, project),
+        } => test(&keeping_code(access, policy.as_deref())?, &file, project),
     }
 }
 
 /// Opens no vault.
 pub(super) fn door(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, Failure> {
     Ok(PolicyDoor::new(access.dir()?, file, access.password_file()))
+}
+
+/// Where modules have to be compiled, and the password is at hand anyway, their code is kept.
+pub(super) fn keeping_code(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, Failure> {
+    let mut door = door(access, file)?;
+    if door.is_own() && door.names_modules() && access.has_password() {
+        door.keep_code_of(&access.door()?);
+    }
+    Ok(door)
 }
 
 /// Shows what modules had to say.

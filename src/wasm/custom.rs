@@ -9,7 +9,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::{Cache, Found};
-use super::config::Author;
+use super::engine::Place;
 use super::file::{ModuleFile, Stamp};
 use super::limits::Ticker;
 use super::notice::{Notice, Notices};
@@ -152,7 +152,8 @@ impl CustomSanitizer {
 
 /// All custom modules of a process.
 pub struct CustomModules {
-    engine: Engine,
+    policies: Place,
+    sanitizers: Place,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
     notices: Arc<Notices>,
@@ -170,21 +171,24 @@ struct Known {
 }
 
 /// A kind of module.
-struct Kind<M> {
+struct Kind<'a, M> {
     world: &'static str,
+    /// Where its instances are.
+    place: &'a Place,
     known: fn(&mut Known) -> &mut HashMap<String, Arc<M>>,
     make: fn(Loaded, Arc<Ticker>) -> Result<M, ModuleError>,
 }
 
 impl CustomModules {
     pub(super) fn new(
-        engine: Engine,
+        [policies, sanitizers]: [Place; 2],
         ticker: Arc<Ticker>,
         cache: Option<Arc<Cache>>,
         notices: Arc<Notices>,
     ) -> Self {
         Self {
-            engine,
+            policies,
+            sanitizers,
             ticker,
             cache,
             notices,
@@ -204,6 +208,7 @@ impl CustomModules {
     ) -> Result<CustomPolicy, UnusableModule> {
         let kind = Kind {
             world: "policy",
+            place: &self.policies,
             known: |known| &mut known.policies,
             make: PolicyModule::new,
         };
@@ -226,6 +231,7 @@ impl CustomModules {
     ) -> Result<CustomSanitizer, UnusableModule> {
         let kind = Kind {
             world: "sanitizer",
+            place: &self.sanitizers,
             known: |known| &mut known.sanitizers,
             make: SanitizerModule::new,
         };
@@ -241,7 +247,7 @@ impl CustomModules {
         &self,
         dir: &Path,
         pinned: &PinnedModule,
-        kind: &Kind<M>,
+        kind: &Kind<'_, M>,
     ) -> Result<Arc<M>, UnusableModule> {
         self.read(dir, pinned, kind)
             .map_err(|fault| UnusableModule {
@@ -254,7 +260,7 @@ impl CustomModules {
         &self,
         dir: &Path,
         pinned: &PinnedModule,
-        kind: &Kind<M>,
+        kind: &Kind<'_, M>,
     ) -> Result<Arc<M>, ModuleFault> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let path = dir.join(pinned.path());
@@ -283,7 +289,7 @@ impl CustomModules {
         &self,
         pinned: &PinnedModule,
         bytes: &[u8],
-        kind: &Kind<M>,
+        kind: &Kind<'_, M>,
     ) -> Result<M, ModuleFault> {
         let other_world = |error| ModuleFault::World {
             world: kind.world,
@@ -291,13 +297,13 @@ impl CustomModules {
         };
         let no_component =
             |error: wasmtime::Error| other_world(ModuleError::answer(short(&format!("{error:#}"))));
-        let component = (self.compiled(pinned, bytes)).map_err(no_component)?;
+        let component = (self.compiled(&kind.place.engine, pinned, bytes)).map_err(no_component)?;
         let imported = component.component_type();
-        let mut names = imported.imports(&self.engine).map(|(name, _)| name);
+        let mut names = imported.imports(&kind.place.engine).map(|(name, _)| name);
         if let Some(name) = names.find(|name| !wasi::is_importable(name)) {
             return Err(ModuleFault::Import(short(name)));
         }
-        Loaded::link(&self.engine, Author::Anybody, identity(pinned), &component)
+        Loaded::link(kind.place.clone(), identity(pinned), &component)
             .and_then(|loaded| (kind.make)(loaded, self.ticker.clone()))
             .map_err(other_world)
     }
@@ -305,13 +311,18 @@ impl CustomModules {
 
 impl CustomModules {
     /// The code of a module whose bytes are those that were pinned: from the cache, or compiled and kept there.
-    fn compiled(&self, pinned: &PinnedModule, bytes: &[u8]) -> wasmtime::Result<Component> {
-        let compile = || Component::from_binary(&self.engine, bytes);
+    fn compiled(
+        &self,
+        engine: &Engine,
+        pinned: &PinnedModule,
+        bytes: &[u8],
+    ) -> wasmtime::Result<Component> {
+        let compile = || Component::from_binary(engine, bytes);
         let Some(cache) = &self.cache else {
             return compile();
         };
         let module = || pinned.path().to_owned();
-        match cache.find(&self.engine, pinned.sha256()) {
+        match cache.find(engine, pinned.sha256()) {
             Found::Code(component) => return Ok(component),
             Found::Nothing => {}
             Found::Forged => self.notices.add(Notice::Forged { module: module() }),

@@ -18,9 +18,9 @@ use super::{Loaded, ModuleError};
 /// Length of an epoch. Deadlines are a whole number of them, so one may be overrun by this much.
 const EPOCH: Duration = Duration::from_millis(10);
 /// Tables of all core modules of a component together, in elements: a component of 1 MB has a few thousand functions.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Core instances, memories and tables of a component: adapters, an interpreter and its libraries.
-const INSTANCES_MAX: usize = 64;
+pub(super) const INSTANCES_MAX: usize = 64;
 
 /// Bounds of the calls into one module.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +72,10 @@ pub(super) fn store(module: &Loaded, limits: Limits) -> Store<Guest> {
         .build();
     let guest = Guest {
         limits: bounds,
-        metered: module.author == Author::Anybody,
+        metered: module.place.author == Author::Anybody,
         wasi: None,
     };
-    let mut store = Store::new(&module.engine, guest);
+    let mut store = Store::new(&module.place.engine, guest);
     store.limiter(|guest| &mut guest.limits);
     store
 }
@@ -112,7 +112,7 @@ pub(crate) struct Call<'a> {
 
 impl Ticker {
     /// Starts the clock of these engines. Its thread ends with the ticker.
-    pub(crate) fn start(engines: [Engine; 2]) -> Result<Self, ModuleError> {
+    pub(crate) fn start(engines: [Engine; 4]) -> Result<Self, ModuleError> {
         let shared = Arc::new(Shared {
             calls: Mutex::new(0),
             changed: Condvar::new(),

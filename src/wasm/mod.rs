@@ -8,6 +8,7 @@ mod cache;
 mod compiled;
 mod config;
 mod custom;
+mod engine;
 mod file;
 mod limits;
 mod notice;
@@ -20,13 +21,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 pub use self::cache::{Cache, Seal};
 use self::compiled::{BuiltIn, DEFAULT_POLICY, DEFAULT_SANITIZER};
 use self::config::Author;
 pub use self::custom::{CustomModules, CustomPolicy, CustomSanitizer, ModuleFault, UnusableModule};
+use self::engine::Place;
 use self::limits::{Guest, Ticker};
 pub use self::notice::Notice;
 use self::notice::Notices;
@@ -83,15 +84,21 @@ impl Host {
     /// Loads the built-in modules: under 1 ms, or about 200 ms where they have to be compiled first. The compiled code of others' is
     /// kept in `cache`, if there is one.
     pub fn new(cache: Option<Arc<Cache>>) -> Result<Self, ModuleError> {
-        let [ours, others] = [engine(Author::Ours)?, engine(Author::Anybody)?];
-        let ticker = Arc::new(Ticker::start([ours.clone(), others.clone()])?);
-        let policy = Loaded::built_in(&ours, &DEFAULT_POLICY)?;
-        let sanitizer = Loaded::built_in(&ours, &DEFAULT_SANITIZER)?;
+        let policies = [Author::Ours, Author::Anybody].map(Place::pooled);
+        let sanitizers = [Author::Ours, Author::Anybody].map(Place::of_its_own);
+        let ([our_policy, policies], [our_sanitizer, sanitizers]) = (policies, sanitizers);
+        let places = [our_policy?, our_sanitizer?, policies?, sanitizers?];
+        let ticker = Arc::new(Ticker::start(
+            places.each_ref().map(|place| place.engine.clone()),
+        )?);
+        let [our_policy, our_sanitizer, policies, sanitizers] = places;
+        let policy = Loaded::built_in(our_policy, &DEFAULT_POLICY)?;
+        let sanitizer = Loaded::built_in(our_sanitizer, &DEFAULT_SANITIZER)?;
         let notices = Arc::new(Notices::default());
         Ok(Self {
             policy: PolicyModule::new(policy, ticker.clone())?,
             sanitizer: SanitizerModule::new(sanitizer, ticker.clone())?,
-            custom: CustomModules::new(others, ticker, cache, notices.clone()),
+            custom: CustomModules::new([policies, sanitizers], ticker, cache, notices.clone()),
             notices,
         })
     }
@@ -115,11 +122,6 @@ impl Host {
     pub fn take_notices(&self) -> Vec<Notice> {
         self.notices.take()
     }
-}
-
-fn engine(author: Author) -> Result<Engine, ModuleError> {
-    let config = config::engine_config(author).map_err(ModuleError::host)?;
-    Engine::new(&config).map_err(ModuleError::host)
 }
 
 /// Names of the built-in modules, and what they say of themselves.
@@ -154,35 +156,28 @@ pub struct Identity {
 
 /// A module that is ready to be instantiated.
 struct Loaded {
-    engine: Engine,
-    author: Author,
+    place: Place,
     identity: Identity,
     instance: InstancePre<Guest>,
 }
 
 impl Loaded {
-    fn built_in(engine: &Engine, module: &BuiltIn) -> Result<Self, ModuleError> {
-        let component = module.load(engine).map_err(ModuleError::host)?;
-        Self::link(engine, Author::Ours, module.identity(), &component)
+    fn built_in(place: Place, module: &BuiltIn) -> Result<Self, ModuleError> {
+        let component = module.load(&place.engine).map_err(ModuleError::host)?;
+        Self::link(place, module.identity(), &component)
     }
 
     /// Links a component: ours against nothing, others' against a WASI that gives nothing. Any other import is an error.
-    fn link(
-        engine: &Engine,
-        author: Author,
-        identity: Identity,
-        component: &Component,
-    ) -> Result<Self, ModuleError> {
-        let mut linker = Linker::new(engine);
-        if author == Author::Anybody {
+    fn link(place: Place, identity: Identity, component: &Component) -> Result<Self, ModuleError> {
+        let mut linker = Linker::new(&place.engine);
+        if place.author == Author::Anybody {
             wasi::link(&mut linker).map_err(ModuleError::host)?;
         }
         let instance = linker
             .instantiate_pre(component)
             .map_err(ModuleError::host)?;
         Ok(Self {
-            engine: engine.clone(),
-            author,
+            place,
             identity,
             instance,
         })

@@ -65,6 +65,7 @@ impl PolicyModule {
         document: &str,
         request: &Request,
     ) -> (Result<Decision, ModuleError>, String) {
+        let _room = self.loaded.place.enter();
         let mut store = limits::store(&self.loaded, LIMITS);
         let decision = self.ask(&mut store, document, request);
         (decision, store.data().take_log())

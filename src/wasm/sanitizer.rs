@@ -134,7 +134,7 @@ impl SanitizerModule {
         document: &str,
         secrets: &[guest::Secret],
     ) -> Result<(Instance, Result<guest::Legend, String>), ModuleError> {
-        let limits = match self.loaded.author {
+        let limits = match self.loaded.place.author {
             Author::Ours => LIMITS,
             Author::Anybody => CUSTOM_LIMITS,
         };

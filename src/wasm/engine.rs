@@ -1,0 +1,81 @@
+//! The engines: for each world one for our modules and one for others'.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::ModuleError;
+use super::config::{Author, engine_config};
+use super::limits::{INSTANCES_MAX, TABLE_ELEMENTS_MAX};
+
+/// Most linear memories of an instance in a pool. Each is 4 GiB of addresses, and takes memory as far as it is used.
+const POOLED_MEMORIES_MAX: u32 = 8;
+/// Memory that a pool keeps for the next instance instead of giving it back, in bytes: all that a small module uses.
+const KEPT_BYTES: usize = 1024 * 1024;
+/// What wasmtime keeps of an instance itself, in bytes.
+const INSTANCE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// An engine, and who may have an instance in it.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) engine: Engine,
+    pub(super) author: Author,
+    /// A pool has room for one instance.
+    room: Option<Arc<Mutex<()>>>,
+}
+
+impl Place {
+    /// For modules that live as long as a command: their memory may hold secrets, and goes back to the system with them.
+    pub(super) fn of_its_own(author: Author) -> Result<Self, ModuleError> {
+        let config = engine_config(author).map_err(ModuleError::host)?;
+        Ok(Self {
+            engine: Engine::new(&config).map_err(ModuleError::host)?,
+            author,
+            room: None,
+        })
+    }
+
+    /// For modules that live for one decision and know no secret: making room for them anew would take as long as the decision. Each
+    /// instance begins with the memory that its module says, whatever the one before it left there.
+    pub(super) fn pooled(author: Author) -> Result<Self, ModuleError> {
+        let mut config = engine_config(author).map_err(ModuleError::host)?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        match Engine::new(&config) {
+            Ok(engine) => Ok(Self {
+                engine,
+                author,
+                room: Some(Arc::default()),
+            }),
+            // Where so many addresses are not to be had, it takes longer.
+            Err(_) => Self::of_its_own(author),
+        }
+    }
+
+    /// Waits until there is room for an instance, and keeps it.
+    pub(super) fn enter(&self) -> Option<MutexGuard<'_, ()>> {
+        let room = self.room.as_ref()?;
+        Some(room.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Room for one instance, as large as `limits` has it.
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    let instances = u32::try_from(INSTANCES_MAX).unwrap_or(u32::MAX);
+    pool.total_component_instances(1)
+        .total_stacks(1)
+        .total_core_instances(instances)
+        .max_core_instances_per_component(instances)
+        .total_tables(instances)
+        .max_tables_per_component(instances)
+        .max_tables_per_module(instances)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .total_memories(POOLED_MEMORIES_MAX)
+        .max_memories_per_component(POOLED_MEMORIES_MAX)
+        .max_memories_per_module(POOLED_MEMORIES_MAX)
+        .max_component_instance_size(INSTANCE_MAX_BYTES)
+        .max_core_instance_size(INSTANCE_MAX_BYTES)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES);
+    pool
+}

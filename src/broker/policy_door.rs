@@ -174,14 +174,16 @@ impl PolicyDoor {
                 return Ok(explained);
             }
         };
-        explained.answer = judge.grant(&policy, &facts.question, &|name| tags(name, &keys)).and_then(|grant| {
-            let prepared = judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
-            if let Some(vault) = vault {
-                require_hidable(vault, &prepared)?;
-            }
-            require_layers(&policy, &grant, &prepared)?;
-            Ok(grant)
-        });
+        explained.answer = judge
+            .grant(&policy, &facts.question, &|name| tags(name, &keys))
+            .and_then(|grant| {
+                let prepared = judge.prepare(&policy, &project, &keys, request, &facts, &grant)?;
+                if let Some(vault) = vault {
+                    require_hidable(vault, &prepared)?;
+                }
+                require_layers(&policy, &grant, &prepared)?;
+                Ok(grant)
+            });
         let program = facts.program.as_ref();
         explained.canonical = program.and_then(|program| fs::canonicalize(&program.path).ok());
         explained.facts = Some(facts.question);

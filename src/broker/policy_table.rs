@@ -90,14 +90,16 @@ impl PolicyDoor {
         if let (Some(programs), Some(command)) = (programs, &mut question.command) {
             suppose(programs, command);
         }
-        Ok(match self.judge.decide(policy, &question, &|_| Ok(Vec::new()))? {
-            Decision::Allow(grant) => (Expectation::Allow, grant.rule),
-            Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
-            Decision::Deny(denial) => {
-                let why = format!("{}: {}", denial.rule, denial.reason);
-                (Expectation::Deny, why)
-            }
-        })
+        Ok(
+            match self.judge.decide(policy, &question, &|_| Ok(Vec::new()))? {
+                Decision::Allow(grant) => (Expectation::Allow, grant.rule),
+                Decision::Ask(question) => (Expectation::Ask, question.grant.rule),
+                Decision::Deny(denial) => {
+                    let why = format!("{}: {}", denial.rule, denial.reason);
+                    (Expectation::Deny, why)
+                }
+            },
+        )
     }
 }
 
@@ -112,6 +114,7 @@ fn suppose(programs: &[String], command: &mut Command) {
     let path = Path::new(SUPPOSED_DIR).join(&program.requested);
     program.path = exists.then_some(path);
     program.aliases = Vec::new();
+    command.mentioned = Vec::new();
 }
 
 #[cfg(test)]
@@ -130,6 +133,7 @@ mod tests {
                     aliases: vec!["/other".into()],
                 },
                 arguments: Vec::new(),
+                mentioned: Vec::new(),
             };
             suppose(&programs, &mut command);
             let path = command.program.path.map(|path| path.display().to_string());

@@ -155,7 +155,7 @@ fn write_a_mebibyte() {
         wasi::cli::stdout::get_stdout(),
         wasi::cli::stderr::get_stderr(),
     );
-    let line = b"a\x1b[2J line\n".repeat(4096 / 10);
+    let line = b"a\x1b[2J line\n".repeat(4096 / 11);
     for _ in 0..MEBIBYTE / line.len() {
         // A failure here is one in the test, which looks at what arrived.
         let _ = out.blocking_write_and_flush(&line);

@@ -106,6 +106,7 @@ impl PolicyDoor {
 /// Replaces what this machine says of a command's program by what the table does. A program of the project is looked up as ever: it is
 /// where the table is.
 fn suppose(programs: &[String], command: &mut Command) {
+    command.mentioned = Vec::new();
     let program = &mut command.program;
     if program.requested.starts_with("./") {
         return;

@@ -126,7 +126,8 @@ const RAW: [(&str, Seen); 22] = [
         ),
     ),
     ("large-memory", Refused("gave no usable answer: ")),
-    ("large-table", Refused("gave no usable answer: ")),
+    // Refused by the pool, or where there is none by the limit of its tables.
+    ("large-table", Refused("")),
     ("loop-at-load", Refused(TOO_LONG)),
     ("missing-export", Refused("is not a policy module: ")),
     ("no-room", Refused("gave no usable answer: ")),

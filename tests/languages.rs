@@ -13,21 +13,8 @@ use secretctl::policy::{
 };
 use secretctl::wasm::Host;
 use support::agent::Agent;
-use support::languages::{Example, built, succeeds};
+use support::languages::{C, Example, JAVASCRIPT, PYTHON, built, succeeds};
 use support::{Sandbox, missing, modules};
-
-const JAVASCRIPT: Example = Example {
-    name: "refuse-arguments",
-    needs: &["npm --version"],
-};
-const PYTHON: Example = Example {
-    name: "change-freeze",
-    needs: &["python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'"],
-};
-const C: Example = Example {
-    name: "few-keys",
-    needs: &["clang --version", "wasm-ld --version"],
-};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

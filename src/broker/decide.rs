@@ -1,6 +1,7 @@
 //! The first half of an agent's request: facts, the policy's decision, and the record of it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use secretctl_runner::{Home, Limits};
 
@@ -98,7 +99,17 @@ impl AgentDoor {
         ))
     }
 
-    /// A secret, if the agent may use it for `purpose`. Without a usable policy file, it may.
+    /// The policy that hides keys. Without a file nothing is hidden, as in one without `policies`. With one that cannot be used nothing
+    /// is shown: it may be meant to hide what is asked for.
+    fn hiding(&self) -> Result<Option<Arc<Policy>>, RunError> {
+        match self.broker.policy() {
+            Ok(policy) => Ok(Some(policy)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(RunError::Hiding(error)),
+        }
+    }
+
+    /// A secret, if the agent may use it for `purpose`.
     pub(super) fn visible_one(
         &self,
         agent: &str,
@@ -106,7 +117,7 @@ impl AgentDoor {
         name: &SecretName,
     ) -> Result<Option<Entry>, RunError> {
         let broker = &self.broker;
-        if let Ok(policy) = broker.policy() {
+        if let Some(policy) = self.hiding()? {
             let key = Key {
                 name: name.clone(),
                 named: true,
@@ -122,9 +133,9 @@ impl AgentDoor {
         Ok(broker.vault().entry(name)?)
     }
 
-    /// Which of `entries` the agent may know of. Without a usable policy file, all of them.
+    /// Which of `entries` the agent may know of.
     pub(super) fn visible(&self, agent: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, RunError> {
-        let Ok(policy) = self.broker.policy() else {
+        let Some(policy) = self.hiding()? else {
             return Ok(entries);
         };
         let key = |entry: &Entry| Key {
@@ -211,6 +222,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
             Outcome::Denied
         }
         RunError::Policy(_)
+        | RunError::Hiding(_)
         | RunError::PolicyModule(_)
         | RunError::Module(_)
         | RunError::TooShort(_)

@@ -53,6 +53,9 @@ pub enum RunError {
     /// There is no usable policy, and without one nothing runs.
     #[error("no command can be run, since the {0}")]
     Policy(#[from] PolicyError),
+    /// There is a policy file that cannot be used, so nobody knows which secrets it hides.
+    #[error("no secret is shown, since the {0}")]
+    Hiding(#[source] PolicyError),
     /// The policy module gave no usable answer, which is a denial.
     #[error("no command can be run, since the policy module gave no usable answer: {0}")]
     PolicyModule(ModuleError),
@@ -128,4 +131,22 @@ pub enum RunError {
     /// The vault cannot be read or written.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+impl RunError {
+    /// The fact as an agent may read it: nothing of what the policy file says, which may hide keys from it.
+    pub fn for_agent(&self) -> String {
+        match self {
+            Self::Policy(error) => {
+                format!(
+                    "no command can be run, since the {}",
+                    error.without_contents()
+                )
+            }
+            Self::Hiding(error) => {
+                format!("no secret is shown, since the {}", error.without_contents())
+            }
+            other => other.to_string(),
+        }
+    }
 }

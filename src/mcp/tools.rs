@@ -311,8 +311,9 @@ fn explain(error: &RunError) -> Refusal {
                 question.grant.rule
             )
         }
-        RunError::Policy(_) => {
-            "\nOnly a person can write the policy file; it must have mode 0600.".to_owned()
+        RunError::Policy(_) | RunError::Hiding(_) => {
+            "\nOnly a person can write the policy file, which must have mode 0600: secretctl policy check says what is wrong with it."
+                .to_owned()
         }
         RunError::Module(_) => {
             "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
@@ -351,5 +352,5 @@ fn explain(error: &RunError) -> Refusal {
         }
         _ => String::new(),
     };
-    refuse(format!("{error}{next}"))
+    refuse(format!("{}{next}", error.for_agent()))
 }

@@ -64,6 +64,28 @@ pub enum Fault {
     Invalid(Vec<Problem>),
 }
 
+impl PolicyError {
+    /// Whether there is no file at all.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.fault, Fault::Missing)
+    }
+
+    /// The same without a word of what the file says: that may be the name of a key which it hides from the reader.
+    pub fn without_contents(&self) -> String {
+        let file = format!("policy file {}", self.path.display());
+        match &self.fault {
+            Fault::Syntax { line, column, .. } => {
+                format!("{file} is not understood at line {line}, column {column}")
+            }
+            Fault::Invalid(problems) => match problems.len() {
+                1 => format!("{file} has an invalid entry"),
+                count => format!("{file} has {count} invalid entries"),
+            },
+            _ => self.to_string(),
+        }
+    }
+}
+
 /// An entry that cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -13,6 +13,19 @@ pub(crate) struct Example {
     pub(crate) needs: &'static [&'static str],
 }
 
+pub(crate) const JAVASCRIPT: Example = Example {
+    name: "refuse-arguments",
+    needs: &["npm --version"],
+};
+pub(crate) const PYTHON: Example = Example {
+    name: "change-freeze",
+    needs: &["python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'"],
+};
+pub(crate) const C: Example = Example {
+    name: "few-keys",
+    needs: &["clang --version", "wasm-ld --version"],
+};
+
 /// The module, whose own tests pass; none where there is no toolchain for it. What is downloaded and built is kept until the example
 /// changes.
 pub(crate) fn built(example: &Example) -> Option<Vec<u8>> {

@@ -141,7 +141,8 @@ impl Judge {
         let path = TrustedPath::new(trusted_dirs(policy));
         let program = path.find(&place.program, &self.names)?;
         let aliases = request.env.as_deref().map(|env| (policy, env));
-        let selected = selection::select(&request.keys, aliases, || keyring.names())?;
+        let names = || self.usable(policy, agent, keyring.names()?);
+        let selected = selection::select(&request.keys, aliases, names)?;
         // A command that names no directory runs in the project's root, or where there is nothing to be found.
         let base = place.absolute.as_deref().or(project.root().ok());
         let command = policy::Command {
@@ -163,6 +164,30 @@ impl Judge {
             selected,
             question,
         })
+    }
+
+    /// Those of `names` that the rules of the file let the agent use in a run. Patterns are looked for among these only: whether one
+    /// would also find what is hidden makes no difference, not even in time.
+    fn usable(
+        &self,
+        policy: &Policy,
+        agent: &str,
+        names: Vec<SecretName>,
+    ) -> Result<Vec<SecretName>, RunError> {
+        if policy.agent_policies().is_none() {
+            return Ok(names);
+        }
+        let key = |name: &SecretName| Key {
+            name: name.clone(),
+            named: false,
+            tags: Vec::new(),
+        };
+        let asked = question(Purpose::Inject, agent, names.iter().map(key).collect());
+        let decided = (self.host()?.policy()).decide(policy.guest_document(), &asked);
+        let decision = decided.map_err(RunError::PolicyModule)?;
+        Ok(decision
+            .grant()
+            .map_or_else(Vec::new, |grant| grant.keys.clone()))
     }
 
     /// The built-in module's decision, and then that of each module of the policy file, as long as there is something left to

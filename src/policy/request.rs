@@ -68,7 +68,8 @@ pub struct Request {
     pub agent: String,
     /// The keys in question.
     pub keys: Vec<Key>,
-    /// Present exactly when the purpose is [`Purpose::Inject`].
+    /// Present exactly when the purpose is [`Purpose::Inject`]. The built-in module is also asked without one, which keys a run may
+    /// get at all.
     pub command: Option<Command>,
     /// The directory asked for, relative to the project root and empty for the root itself; none for a temporary directory.
     pub directory: Option<String>,

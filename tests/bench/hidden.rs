@@ -28,8 +28,8 @@ default_action: allow
 policies:
 - { name: a, agent_id: agent, allowed_keys: [\"api/*\"], denied_keys: [\"*/prod\"], capabilities: [env_inject, reference_only, masked_return] }
 ";
-/// Hidden; not there; not there either. The policy says the same of all three.
-const NAMES: [&str; 3] = ["team/one", "team/two", "team/six"];
+/// Hidden; not there; not there either. The policy says the same of all three, and they have the same letters.
+const NAMES: [&str; 3] = ["team/nnmn", "team/nmnn", "team/mnnn"];
 
 type Question = fn(&AgentDoor, &str) -> Result<()>;
 

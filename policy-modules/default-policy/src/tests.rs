@@ -93,6 +93,23 @@ fn aliases(mut request: Request, names: &[&str]) -> Request {
     request
 }
 
+#[test]
+fn without_a_command_a_run_tells_which_keys_it_could_get() {
+    let rules = json!([
+        { "name": "runs", "agent_id": "runs", "allowed_keys": ["api/*"], "denied_keys": ["api/prod"], "capabilities": ["env_inject"] },
+        { "name": "sees", "agent_id": "sees", "allowed_keys": ["api/*"], "denied_keys": [], "capabilities": ["reference_only"] },
+    ]);
+    let document = document(json!({ "policies": rules }));
+    let keys = ["api/a", "api/prod", "db/a"];
+    let usable = |agent, rule| {
+        let request = found_by_pattern(asks(agent, Purpose::Inject, &keys));
+        allow(&document, &request, rule).keys
+    };
+    assert_eq!(usable("runs", "policies[0] runs"), ["api/a"]);
+    assert_eq!(usable("sees", "policies[1] sees"), [""; 0]);
+    assert_eq!(usable("other", "policies"), [""; 0]);
+}
+
 #[track_caller]
 fn allow(document: &Document, request: &Request, rule: &str) -> Grant {
     match decide(document, request) {

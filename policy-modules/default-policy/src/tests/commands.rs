@@ -367,9 +367,3 @@ fn a_program_that_was_not_found_does_not_run() {
         deny(&d, &missing("set"), "built-in: set");
     }
 }
-
-#[test]
-fn a_run_without_a_command_is_refused() {
-    let d = document(json!({ "default_action": "allow" }));
-    deny(&d, &asks("a", Purpose::Inject, &["k"]), "request");
-}

@@ -9,16 +9,17 @@
 //! |---|---|---|
 //! | [`secret`] | bytes that are wiped and cannot be printed | nothing |
 //! | [`name`] | names, parsed once | nothing |
+//! | [`text`] | which characters of others' texts are shown | nothing |
 //! | [`time`] | moments and spans, as they are written | nothing |
 //! | [`crypto`] | formulas with their RFC; no files, no clock | `secret` |
 //! | [`vault`] | the encrypted files | `crypto`, `secret`, `name` |
 //! | [`audit`] | the log: a chain that shows every change of it | `crypto`, `name` |
 //! | [`policy`] | the policy file, requests and decisions; nothing here decides | `name`, `time` |
 //! | [`sanitize`] | output rewritten by ranges, and the proof of it | `name` |
-//! | [`wasm`] | the host of policy and sanitizer modules | `policy`, `sanitize`, `name`; `secret` in one file |
+//! | [`wasm`] | the host of policy and sanitizer modules | `policy`, `sanitize`, `name`, `text`; `secret` in one file |
 //! | [`broker`] | the one way by which anybody uses a secret | all of the above and the crate `secretctl-runner` |
 //! | [`mcp`] | the agent door | `broker`, `name`, `time` |
-//! | [`cli`] | the human door | `broker`, `mcp`, `vault`, `name`, `secret`, `time` |
+//! | [`cli`] | the human door | `broker`, `mcp`, `vault`, `name`, `secret`, `text`, `time` |
 //!
 //! # Invariants
 //!
@@ -44,6 +45,7 @@ pub mod name;
 pub mod policy;
 pub mod sanitize;
 pub mod secret;
+pub mod text;
 pub mod time;
 pub mod vault;
 pub mod wasm;

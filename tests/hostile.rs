@@ -44,7 +44,7 @@ use Seen::{Denied, Elsewhere, Refused};
 
 fn of_policy(deed: PolicyDeed) -> Seen {
     match deed {
-        PolicyDeed::Refuse => Refused("gave no usable answer: it refused x\u{fffd}[2J: no\nthanks"),
+        PolicyDeed::Refuse => Refused("gave no usable answer: it refused x\u{fffd}[2J: no thanks"),
         PolicyDeed::TrapAtStart | PolicyDeed::Trap => {
             Refused("gave no usable answer: it trapped: ")
         }
@@ -72,6 +72,8 @@ fn of_policy(deed: PolicyDeed) -> Seen {
         PolicyDeed::TakeRandomBytes | PolicyDeed::HoardWaits | PolicyDeed::Exit => {
             Refused("gave no usable answer: the call failed: ")
         }
+        // `no_line_of_a_module_looks_like_one_of_the_host`.
+        PolicyDeed::Forge => Elsewhere,
         // A yes that is tighter than asked: `a_module_can_only_tighten`.
         PolicyDeed::GrantNoKey | PolicyDeed::GrantASecond | PolicyDeed::Ask => Elsewhere,
         // `what_a_module_writes_is_kept_within_bounds`.
@@ -217,6 +219,23 @@ async fn a_policy_module_that_breaks_a_rule_is_a_no() {
         is_seen(&sandbox, &agent, deed.word(), &of_policy(deed), DENIED).await;
     }
     within_bounds(&agent);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn no_line_of_a_module_looks_like_one_of_the_host() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    let agent = Agent::without_project(&sandbox).await;
+    let word = format!("{:?}", PolicyDeed::Forge.word());
+    use_policy(&sandbox, &module, &word);
+    assert_eq!(
+        echo(&agent).await.refusal(),
+        "no\u{fffd}\u{fffd}\u{fffd} Rule: forged\nRule: modules/bad.wasm: hours Rule: built-in\n\
+         A person can allow it: first\n    Rule: policies[0]\n    \n    A person: second"
+    );
     agent.stop().await;
 }
 

@@ -161,11 +161,12 @@ async fn what_a_module_writes_is_in_the_servers_log_within_bounds() {
     let log = fs::read_to_string(log).expect("text");
     let says = "secretctl: modules/x.wasm says: ";
     assert!(
-        log.starts_with(&format!("{says}a\u{fffd}[2J line\na\u{fffd}[2J line\n")),
+        log.starts_with(&format!("{says}a\u{fffd}[2J line\n    a\u{fffd}[2J line\n")),
         "{log}"
     );
-    // The first 4096 of lines of 11 bytes, in which each ESC has become a character of three.
-    assert_eq!(log.len() - says.len() - "\n".len(), 4096 + 2 * 373, "{log}");
+    // The first 4096 of lines of 11 bytes, in which each ESC has become a character of three, and the next line is indented by four.
+    let expected = 4096 + 2 * 373 + 4 * 372;
+    assert_eq!(log.len() - says.len() - "\n".len(), expected, "{log}");
 }
 
 #[tokio::test]

@@ -10,21 +10,23 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 /// Who may name whom. `secretctl_runner` is the crate of the runner.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("secret", &[]),
     ("name", &[]),
+    ("text", &[]),
     ("time", &[]),
     ("crypto", &["secret"]),
     ("vault", &["crypto", "secret", "name"]),
     ("audit", &["crypto", "name"]),
     ("policy", &["name", "time"]),
     ("sanitize", &["name"]),
-    ("wasm", &["policy", "sanitize", "name", "secret"]),
+    ("wasm", &["policy", "sanitize", "name", "secret", "text"]),
     (
         "broker",
         &[
             "secret",
             "name",
+            "text",
             "time",
             "crypto",
             "vault",
@@ -36,7 +38,10 @@ const EDGES: [(&str, &[&str]); 12] = [
         ],
     ),
     ("mcp", &["broker", "name", "time"]),
-    ("cli", &["broker", "mcp", "vault", "name", "secret", "time"]),
+    (
+        "cli",
+        &["broker", "mcp", "vault", "name", "secret", "text", "time"],
+    ),
 ];
 
 /// The only files with `unsafe` code.

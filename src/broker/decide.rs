@@ -18,6 +18,7 @@ use super::words::{COMMAND_MAX_BYTES, WORDS_MAX};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
 use crate::name::{KeyPattern, SecretName};
 use crate::policy::{Grant, Key, Network, Policy, Purpose};
+use crate::text::is_unseen;
 use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Identity};
 
@@ -290,7 +291,7 @@ pub(super) fn required_layers(policy: &Policy, grant: &Grant) -> Vec<String> {
 pub(super) fn label(agent: &str) -> String {
     agent
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !is_unseen(*c))
         .take(AGENT_MAX_CHARACTERS)
         .collect()
 }

@@ -15,6 +15,11 @@ use crate::broker::{Explained, Place, PolicyDoor, RunError, RunRequest};
 /// What is not known without the vault.
 const NOT_CHECKED: &str = "that the keys exist, have not expired and are long enough to be hidden";
 
+/// What would allow a denied command.
+const REMEDY: &str = "remedy";
+/// Goes on below the text of a line.
+const NEXT_LINE: &str = "\n               ";
+
 /// The answer in words, with the place of its rule.
 struct Verdict {
     is_allowed: bool,
@@ -88,13 +93,15 @@ fn lines(explained: &Explained, verdict: &Verdict) -> String {
     };
     let mut add = |label: &str, value: Option<String>| {
         if let Some(value) = value {
-            text.push_str(&format!("  {label:<12} {}\n", one_line(&value)));
+            // A remedy has lines to be pasted.
+            let value = value.replace('\n', if label == REMEDY { NEXT_LINE } else { " " });
+            text.push_str(&format!("  {label:<12} {value}\n"));
         }
     };
     add("rule", verdict.rule.clone());
     let at = |place: &Place| format!("line {}: {}", place.line, place.text);
     add("in the file", verdict.place.as_ref().map(at));
-    add("remedy", verdict.remedy.clone());
+    add(REMEDY, verdict.remedy.clone());
     if let Ok(grant) = &explained.answer {
         add("time limit", Some(format!("{:?}", grant.timeout)));
         add("network", Some(word(&grant.network)));

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use super::Failure;
 use super::failure::codes;
 use crate::name::SecretName;
+use crate::text::is_unseen;
 
 /// Writes a result to standard output.
 pub(super) fn result(bytes: &[u8]) -> Result<u8, Failure> {
@@ -64,10 +65,10 @@ fn say(prefix: &str, text: &str) {
     let _ = writeln!(io::stderr().lock(), "{prefix}{shown}");
 }
 
-/// The text without control characters that could act on a terminal.
+/// The text without characters that could act on a terminal or hide there.
 pub(super) fn printable(text: &str) -> String {
     let show = |c: char| {
-        if c.is_control() && c != '\n' {
+        if is_unseen(c) && c != '\n' {
             c.escape_default().to_string()
         } else {
             c.to_string()

@@ -110,6 +110,7 @@ impl CustomPolicy {
             path: name.clone(),
             fault: ModuleFault::Answer(error),
         })?;
+        keep_within_lines(&mut decision);
         let rule = match &mut decision {
             Decision::Allow(grant) => &mut grant.rule,
             Decision::Ask(question) => &mut question.grant.rule,
@@ -117,6 +118,24 @@ impl CustomPolicy {
         };
         *rule = named(std::mem::take(rule));
         Ok(decision)
+    }
+}
+
+/// Sees to it that no line of a module's texts begins where one of this program's could, such as that of the rule. A remedy may have
+/// lines to be pasted.
+fn keep_within_lines(decision: &mut Decision) {
+    let replace = |text: &mut String, by: &str| *text = text.replace('\n', by);
+    match decision {
+        Decision::Allow(grant) => replace(&mut grant.rule, " "),
+        Decision::Ask(question) => {
+            replace(&mut question.grant.rule, " ");
+            replace(&mut question.text, " ");
+        }
+        Decision::Deny(denial) => {
+            replace(&mut denial.rule, " ");
+            replace(&mut denial.reason, " ");
+            replace(&mut denial.remedy, "\n    ");
+        }
     }
 }
 

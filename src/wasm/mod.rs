@@ -34,6 +34,7 @@ use self::notice::Notices;
 pub use self::outline::{Outline, World, component, read};
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};
+use crate::text::is_unseen;
 
 /// Why a module gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ const SHOWN_MAX_CHARS: usize = 200;
 
 /// The beginning of a text, on one line.
 fn short(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let plain = |c: char| if is_unseen(c) { ' ' } else { c };
     text.chars().take(SHOWN_MAX_CHARS).map(plain).collect()
 }
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use crate::text::is_unseen;
+
 /// Most that are kept until somebody asks for them.
 const KEPT_MAX: usize = 64;
 
-/// Something that a person should hear of. Its text has no control characters but line breaks.
+/// Something that a person should hear of. Its text has no characters that are not seen, but line breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A module wrote to its standard output or error.
@@ -33,7 +35,10 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Said { module, text } => write!(f, "{module} says: {text}"),
+            // No line of its text begins where one of ours could.
+            Self::Said { module, text } => {
+                write!(f, "{module} says: {}", text.replace('\n', "\n    "))
+            }
             Self::Forged { module } => write!(
                 f,
                 "the compiled code of the module {module} in the cache was changed by somebody: it was not used, and compiled again"
@@ -62,7 +67,7 @@ impl Notices {
     pub(super) fn said(&self, module: &str, written: &str) {
         let plain = |c: char| match c {
             '\n' => '\n',
-            c if c.is_control() => '\u{fffd}',
+            c if is_unseen(c) => '\u{fffd}',
             c => c,
         };
         let text: String = written.trim_end().chars().map(plain).collect();

@@ -17,6 +17,7 @@ use crate::policy::{
     Command, Decision, Denial, Grant, Key, Moment, Network, Program, Purpose, Question, Request,
     Workdir,
 };
+use crate::text::is_unseen;
 
 wasmtime::component::bindgen!({
     path: "policy-modules/wit",
@@ -94,8 +95,8 @@ impl PolicyModule {
             };
             return Err(ModuleError::answer(format!(
                 "it refused {}: {}",
-                text(place)?,
-                text(&problem.message)?
+                one_line(place)?,
+                one_line(&problem.message)?
             )));
         }
         let decision = guest
@@ -160,13 +161,18 @@ fn text(text: &str) -> Result<String, ModuleError> {
     Ok(text
         .chars()
         .map(|c| {
-            if c.is_control() && c != '\n' {
+            if is_unseen(c) && c != '\n' {
                 '\u{fffd}'
             } else {
                 c
             }
         })
         .collect())
+}
+
+/// Such a text on one line.
+fn one_line(line: &str) -> Result<String, ModuleError> {
+    Ok(text(line)?.replace('\n', " "))
 }
 
 fn lower(request: &Request) -> guest::Request {

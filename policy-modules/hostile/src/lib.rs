@@ -67,6 +67,8 @@ deeds! {
         GrantASecond = "grant a second",
         /// Denies, in words that act on a terminal.
         Deny = "deny",
+        /// Denies, with lines that look like those of the host.
+        Forge = "forge",
         /// Asks.
         Ask = "ask",
         /// Denies with the keys it was told of.

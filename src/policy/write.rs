@@ -23,6 +23,11 @@ impl Staged {
     pub fn write(place: &Path, bytes: &[u8]) -> io::Result<Self> {
         let name = place.file_name().unwrap_or_default().to_string_lossy();
         let path = place.with_file_name(format!(".{name}.{}.new", std::process::id()));
+        // What a program of this number left that was ended before it was done.
+        fs::remove_file(&path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
@@ -63,5 +68,26 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // Once it has taken its place there is nothing here any more.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_ended_program_left_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = dir.path().join("x");
+        let left = dir.path().join(format!(".x.{}.new", std::process::id()));
+        let other = dir.path().join("other");
+        fs::write(&other, "kept").expect("written");
+        std::os::unix::fs::symlink(&other, &left).expect("a link");
+        Staged::write(&place, b"new")
+            .and_then(Staged::publish)
+            .expect("written");
+        assert_eq!(fs::read(&place).expect("bytes"), b"new");
+        assert_eq!(fs::read(&other).expect("bytes"), b"kept");
+        assert!(!left.exists());
     }
 }

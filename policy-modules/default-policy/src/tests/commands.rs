@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{aliases, allow, asks, deny, document, example, run, run_words};
+use super::{aliases, allow, deny, document, example, run, run_words};
 use crate::decide::decide;
-use crate::types::{Decision, Purpose};
+use crate::types::Decision;
 
 #[test]
 fn a_rule_holds_for_its_keys_only() {

@@ -148,6 +148,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_is_known_to_run_is_found() {
+        for line in [
+            &["/lib64/ld-linux-x86-64.so.2", "x"][..],
+            &["kubectl", "exec", "pod", "--", "x"],
+            &["hyperfine", "a b", "x y"],
+            &["sh", "-c", "\"$@\"", "_", "x"],
+            &["coreutils", "--coreutils-prog=x"],
+            &["tar", "--to-command=x", "-xf", "a"],
+            &["tar", "-Ix", "-xf", "a"],
+            &["psql", "-c", "\\! x"],
+            &["git", "-c", "core.pager=x", "log"],
+            &["git", "-c", "alias.y=!x", "y"],
+            &["ssh", "-o", "ProxyCommand=x", "host"],
+        ] {
+            assert_eq!(starts(line, "x"), Ok(true), "{line:?}");
+        }
+        for line in [
+            // A flag has no value, so that the image is the first operand.
+            &["docker", "run", "--rm", "image", "y", "x"][..],
+            &["kubectl", "exec", "pod", "x"],
+            &["git", "-c", "user.name=x", "log"],
+            &["psql", "-c", "x"],
+        ] {
+            assert_eq!(starts(line, "x"), Ok(false), "{line:?}");
+        }
+    }
+
+    #[test]
     fn nesting_ends_somewhere() {
         let deep = |levels: usize| "eval ".repeat(levels) + "a";
         assert_eq!(starts(&["sh", "-c", &deep(DEPTH_MAX - 1)], "x"), Ok(false));

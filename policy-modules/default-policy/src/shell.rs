@@ -133,6 +133,7 @@ mod tests {
         );
         assert_eq!(commands("a 'b; c' \"d; e\" f\\;g"), ["a|b; c|d; e|f;g"]);
         assert_eq!(commands("e\"n\"v ''"), ["env|"]);
+        assert_eq!(commands("a\\\nb c"), ["ab|c"]);
         assert_eq!(
             commands("echo \"$(date); x\" y; z"),
             ["date", "echo|; x|y", "z"]

@@ -228,4 +228,33 @@ mod tests {
         symlink("loop", root.join("loop")).expect("writable");
         assert_eq!(follow(&root.join("loop")).len(), LINKS_MAX + 1);
     }
+
+    #[test]
+    fn every_directory_that_a_link_leads_through_is_watched() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = fs::canonicalize(dir.path()).expect("it exists");
+        for (name, next) in [("bin", "one"), ("one", "two"), ("two", "three")] {
+            fs::create_dir(root.join(name)).expect("writable");
+            symlink(format!("../{next}/x"), root.join(name).join("x")).expect("writable");
+        }
+        fs::create_dir(root.join("three")).expect("writable");
+        let mut listing = Listing::of(&root.join("bin"));
+        for name in ["bin", "one", "two", "three"] {
+            assert!(listing.changed.contains_key(&root.join(name)), "{name}");
+        }
+        // What changed a moment ago may have changed again since.
+        listing.settled = false;
+        assert!(!listing.is_current());
+    }
+
+    #[test]
+    fn a_link_climbs_from_where_its_directory_really_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let root = fs::canonicalize(dir.path()).expect("it exists");
+        fs::create_dir_all(root.join("real/deep")).expect("writable");
+        symlink("real/deep", root.join("short")).expect("writable");
+        symlink("../tool", root.join("real/deep/x")).expect("writable");
+        let hops = follow(&root.join("short/x"));
+        assert_eq!(hops, ["short/x", "real/tool"].map(|name| root.join(name)));
+    }
 }

@@ -115,7 +115,6 @@ fn suppose(programs: &[String], command: &mut Command) {
     let path = Path::new(SUPPOSED_DIR).join(&program.requested);
     program.path = exists.then_some(path);
     program.aliases = Vec::new();
-    command.mentioned = Vec::new();
 }
 
 #[cfg(test)]
@@ -134,9 +133,14 @@ mod tests {
                     aliases: vec!["/other".into()],
                 },
                 arguments: Vec::new(),
-                mentioned: Vec::new(),
+                mentioned: vec![Program {
+                    requested: "awk".to_owned(),
+                    path: None,
+                    aliases: vec!["/other".into()],
+                }],
             };
             suppose(&programs, &mut command);
+            assert!(command.mentioned.is_empty(), "{requested}");
             let path = command.program.path.map(|path| path.display().to_string());
             (path.unwrap_or_default(), command.program.aliases.len())
         };

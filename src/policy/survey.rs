@@ -136,6 +136,13 @@ mod tests {
     }
 
     #[test]
+    fn what_a_mistyped_key_leaves_out_is_no_mistake_of_its_own() {
+        let found = mistakes("allowed_commands:\n- comand: x\n");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("2:3 "), "{found:?}");
+    }
+
+    #[test]
     fn what_is_no_yaml_is_not_surveyed() {
         for text in ["a: [", "a:\n\t- b\n", "!x a", "{ [a]: b }"] {
             assert!(of(text).is_none(), "{text}");

@@ -290,4 +290,14 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_mapping_knows_its_lines_and_a_moment_its_offset() {
+        let text = b"programs: [x]\nrequests:\n- agent: a\n  command: x\n  at: 1970-01-02T01:00:00+01:00\n  expect: allow\n";
+        let table = Table::parse(text).unwrap();
+        assert_eq!(table.place(0).map(|place| place.line), Some(3));
+        let at = table.cases()[0].at.unwrap();
+        assert_eq!((at.unix_seconds, at.utc_offset_minutes), (86_400, 60));
+        assert_eq!(table.programs(), Some(&["x".to_owned()][..]));
+    }
 }

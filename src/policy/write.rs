@@ -90,4 +90,22 @@ mod tests {
         assert_eq!(fs::read(&other).expect("bytes"), b"kept");
         assert!(!left.exists());
     }
+
+    #[test]
+    fn what_is_staged_is_private_and_takes_its_place_or_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("x");
+        let staged = Staged::write(&place, b"one").unwrap();
+        let path = staged.path().to_owned();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        drop(staged);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+
+        let staged = Staged::write(&place, b"three").unwrap();
+        staged.publish().unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"three");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

@@ -157,6 +157,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::sync::Arc;
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -324,6 +325,11 @@ mod tests {
         assert!(moved.exists());
         fs::remove_file(place.entry()).expect("removed");
         fs::create_dir_all(place.entry().join("below")).expect("directories");
+        assert_eq!(place.use_with(1), forged());
+        // Nobody writes to it, and nobody waits for that.
+        fs::remove_file(place.entry()).expect("removed");
+        let (pipe, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+        mknodat(CWD, place.entry(), pipe, mode, 0).expect("a pipe");
         assert_eq!(place.use_with(1), forged());
         assert_eq!(place.use_with(1), []);
     }

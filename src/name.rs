@@ -256,6 +256,17 @@ impl FromStr for KeyPattern {
             WHAT,
             "has letters, digits, '_' and ranges of them between '[' and ']'",
         )?;
+        // Of `a**/**` and the like, readings differ from one matcher to the next.
+        ensure(
+            (text.split('/')).all(|part| part == "**" || !part.contains("**")),
+            WHAT,
+            "has '**' only as a whole part, between '/' and '/'",
+        )?;
+        ensure(
+            text.split('/').all(|part| !part.is_empty()),
+            WHAT,
+            "has no '/' at an end, and no two in a row",
+        )?;
         let malformed = InvalidName {
             what: WHAT,
             rule: "has a '[' without its ']', or an empty or backward range",
@@ -333,6 +344,7 @@ mod tests {
         assert!(!pattern("KEY").matches(&name("key")));
         for bad in [
             "a[", "a{b,c}*", "a[!b]", "a[^b]", "a[.-9]b", "a[--9]b", "a[/]b", "a[]*", "a[z-a]",
+            "a**", "**a", "a***", "***", "a/b**/c", "/*", "*/", "a//*",
         ] {
             assert!(bad.parse::<KeyPattern>().is_err(), "{bad}");
         }

@@ -207,6 +207,47 @@ async fn difference(sandbox: &Sandbox, name: &str) -> Vec<String> {
     different
 }
 
+/// What the policy file names is a guess that nobody confirms: not an entry of `denied_keys`, and not the target of an alias.
+#[tokio::test]
+async fn a_key_that_the_file_names_is_answered_as_one_that_it_does_not() {
+    let sandbox = vault();
+    for key in ["api/qqone", "other/target"] {
+        sandbox.set(key, value(key));
+    }
+    let denied = "denied_keys: ['*/prod/*', api/qqone";
+    let policy = POLICY.replace("denied_keys: ['*/prod/*'", denied);
+    let alias = "staging: [{ pattern: 'some/qqone', target: 'other/target' }, ";
+    sandbox.policy(&policy.replace("staging: [", alias));
+    let agent = agent(&sandbox, "some").await;
+    for tool in ["secret_exists", "secret_get_masked", "secret_run"] {
+        let mut call = json!({ "key": KEY });
+        if tool == "secret_run" {
+            call = json!({ "keys": [KEY], "command": "echo hello" });
+        }
+        let named = answer(&agent, tool, &call, "api/qqone").await;
+        let other = answer(&agent, tool, &call, "api/qqtwo").await;
+        assert_eq!(named, other, "{tool}");
+    }
+    let call = json!({ "keys": [KEY], "command": "echo hello", "env": "staging" });
+    let of_alias = answer(&agent, "secret_run", &call, "some/qqone").await;
+    assert_eq!(
+        of_alias,
+        answer(&agent, "secret_run", &call, "some/qqtwo").await
+    );
+    assert!(!of_alias.contains("target"), "{of_alias}");
+    // The log has it all.
+    let export = sandbox
+        .secretctl(["audit", "export"])
+        .answer()
+        .json()
+        .to_string();
+    assert!(
+        export.contains("no key 'other/target' is available"),
+        "{export}"
+    );
+    agent.stop().await;
+}
+
 #[tokio::test]
 async fn a_hidden_key_is_answered_byte_by_byte_as_one_that_does_not_exist() {
     let sandbox = vault();

@@ -99,7 +99,16 @@ async fn explain_says_what_the_server_says_and_records_nothing() {
             continue;
         }
         assert_eq!(!reply.is_error, is_allowed, "{line}: {}", reply.text);
-        if !is_allowed {
+        if key == "prod" {
+            // What hides a key is for people.
+            assert!(
+                explained["rule"]
+                    .as_str()
+                    .expect("a rule")
+                    .contains("denied_keys[0]")
+            );
+            assert!(reply.refusal().starts_with("secret not found: prod\n"));
+        } else if !is_allowed {
             let refusal = reply.refusal();
             for said in ["reason", "rule", "remedy"] {
                 let said = explained[said].as_str().unwrap_or_default();

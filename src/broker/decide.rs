@@ -13,6 +13,7 @@ use super::judge::{self, Facts, Prepared};
 use super::keyring::tags;
 use super::plan::{self, Start};
 use super::run::Job;
+use super::selection::Selected;
 use super::short::AGENT_MIN_BYTES;
 use super::words::{COMMAND_MAX_BYTES, WORDS_MAX};
 use crate::audit::{Action, Detail, Module, Outcome, Recorded};
@@ -22,6 +23,8 @@ use crate::text::is_unseen;
 use crate::vault::Entry;
 use crate::wasm::{CustomSanitizer, Identity};
 
+/// How the built-in module's reason begins when it hides a key; the name, if it is one, stands in it between quotes.
+const HIDDEN: &str = "secret not found: ";
 /// Longest name of an agent, in characters: it is the client's own choice.
 const AGENT_MAX_CHARACTERS: usize = 128;
 /// Bytes of a command that a record keeps: all of every command that can run, and less than a record holds even if each byte
@@ -41,7 +44,9 @@ impl AgentDoor {
         let policy = broker.policy()?;
         let (judge, project) = (&broker.judge, &self.project);
         let facts = judge.facts(&policy, project, broker, agent, request)?;
-        let grant = judge.grant(&policy, &facts.question, &|name| tags(name, broker))?;
+        let grant = judge
+            .grant(&policy, &facts.question, &|name| tags(name, broker))
+            .map_err(|error| hidden(error, request, &facts.selected))?;
         let prepared = judge.prepare(&policy, project, broker, request, &facts, &grant)?;
         let Facts {
             words, place, path, ..
@@ -208,11 +213,34 @@ impl AgentDoor {
     }
 }
 
+/// A refusal for a key that the policy hides, as opposed to one for the command. An agent is told what it is told of a key that the vault
+/// does not hold.
+fn hidden(error: RunError, request: &RunRequest, selected: &[Selected]) -> RunError {
+    match error {
+        RunError::Denied(denial) if denial.reason.starts_with(HIDDEN) => {
+            let is_meant = |one: &&Selected| denial.reason.contains(&format!("'{}'", one.name));
+            let asked = selected.iter().find(is_meant).or(selected.first());
+            let patterns = || {
+                request
+                    .keys
+                    .iter()
+                    .map(KeyPattern::as_str)
+                    .collect::<Vec<_>>()
+            };
+            RunError::HiddenKey {
+                asked: asked.map_or_else(|| patterns().join(", "), |one| one.asked.clone()),
+                denial,
+            }
+        }
+        other => other,
+    }
+}
+
 /// Adds to a record why something was refused or failed.
 pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
     detail.reason = Some(error.to_string());
     match error {
-        RunError::Denied(denial) => {
+        RunError::Denied(denial) | RunError::HiddenKey { denial, .. } => {
             detail.rule = Some(denial.rule.clone());
             detail.remedy = Some(denial.remedy.clone()).filter(|remedy| !remedy.is_empty());
             Outcome::Denied

@@ -65,6 +65,14 @@ pub enum RunError {
     /// The policy said no.
     #[error("{}", .0.reason)]
     Denied(Denial),
+    /// The policy said no to a key that it hides. What it says of that is for people.
+    #[error("{}", denial.reason)]
+    HiddenKey {
+        /// The key, as it was asked for.
+        asked: String,
+        /// What the policy said: it may name what an alias stands for, and the entry that hides it.
+        denial: Denial,
+    },
     /// The policy wants a person to be asked.
     #[error("this needs a person's approval: {}", .0.text)]
     NeedsApproval(Question),
@@ -134,7 +142,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// The fact as an agent may read it: nothing of what the policy file says, which may hide keys from it.
+    /// The fact as an agent may read it: nothing of what the policy file says of keys, which it may hide from the reader.
     pub fn for_agent(&self) -> String {
         match self {
             Self::Policy(error) => {
@@ -146,6 +154,7 @@ impl RunError {
             Self::Hiding(error) => {
                 format!("no secret is shown, since the {}", error.without_contents())
             }
+            Self::HiddenKey { asked, .. } => Self::SecretNotFound(asked.clone()).to_string(),
             other => other.to_string(),
         }
     }

@@ -324,7 +324,7 @@ fn explain(error: &RunError) -> Refusal {
             "\nThe command has run, or was ended. A person can repair the module, or take it out of sanitizers in the policy file."
                 .to_owned()
         }
-        RunError::SecretNotFound(_) => {
+        RunError::SecretNotFound(_) | RunError::HiddenKey { .. } => {
             "\nsecret_list shows what there is; names are case-sensitive.".to_owned()
         }
         RunError::ProgramNotFound(_) => {

@@ -52,7 +52,7 @@ fn of_policy(deed: PolicyDeed) -> Seen {
         PolicyDeed::Recurse => Refused("gave no usable answer: it used up its stack"),
         // On a busy machine, its time ends first.
         PolicyDeed::FillTheMemory => Refused("gave no usable answer: "),
-        PolicyDeed::AnswerAtLength => {
+        PolicyDeed::AnswerAtLength | PolicyDeed::AskAtLength => {
             Refused("gave no usable answer: it answered a text of more than 4096 bytes")
         }
         PolicyDeed::GrantTooMany => {
@@ -63,6 +63,7 @@ fn of_policy(deed: PolicyDeed) -> Seen {
         }
         PolicyDeed::Deny => Denied("a\u{fffd}[2J rule"),
         PolicyDeed::TellKeys => Denied("KEY"),
+        PolicyDeed::TellTags => Denied("KEY="),
         PolicyDeed::TellSurroundings => {
             Denied("0 directories, 0 variables, 0 arguments, input: none")
         }

@@ -223,3 +223,28 @@ async fn compiled_code_that_somebody_changed_is_not_used_and_it_is_said() {
         format!("secretctl: {fact}\n")
     );
 }
+
+#[tokio::test]
+async fn a_module_is_told_the_tags_of_the_keys_that_are_granted() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    for (key, tags) in [("blue", "a,b"), ("hidden", "c")] {
+        let set = ["set", key, "--exact", "--tags", tags];
+        let set = sandbox.secretctl(set).stdin("a-value-of-it");
+        set.answer().succeeded();
+    }
+    let deed = PolicyDeed::TellTags.word();
+    use_modules(
+        &sandbox,
+        &entry(&sandbox, "x.wasm", &module, &format!("{deed:?}")),
+    );
+    let rights = "policies: [{ name: x, agent_id: '*', allowed_keys: [KEY, blue], capabilities: [env_inject] }]\n";
+    let policy = fs::read_to_string(sandbox.policy_file()).expect("a file");
+    sandbox.policy(&(policy + rights));
+    let agent = Agent::without_project(&sandbox).await;
+    let refusal = agent.run("*", "echo ran").await.refusal();
+    assert_eq!(refusal, "because\nRule: modules/x.wasm: KEY=,blue=a+b");
+    agent.stop().await;
+}

@@ -80,3 +80,40 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(KEPT_BYTES);
     pool
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crate::policy::{Decision, Moment, Policy, Purpose, Request};
+    use crate::wasm::Host;
+
+    #[test]
+    fn decisions_at_once_wait_for_room() {
+        let host = Host::new(None).expect("the modules load");
+        let policy = Policy::parse(b"version: 1\n").expect("a policy");
+        let request = Request {
+            purpose: Purpose::Reference,
+            agent: String::new(),
+            keys: Vec::new(),
+            command: None,
+            directory: None,
+            timeout: None,
+            time: Moment {
+                unix_seconds: 0,
+                utc_offset_minutes: 0,
+            },
+        };
+        let decide = || {
+            for _ in 0..200 {
+                let decided = host.policy().decide(policy.guest_document(), &request);
+                assert!(matches!(decided, Ok(Decision::Allow(_))), "{decided:?}");
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(decide);
+            }
+        });
+    }
+}

@@ -73,6 +73,10 @@ deeds! {
         Ask = "ask",
         /// Denies with the keys it was told of.
         TellKeys = "tell keys",
+        /// Denies with the keys it was told of and their tags.
+        TellTags = "tell tags",
+        /// Asks with a question of 100,000 bytes.
+        AskAtLength = "ask at length",
         /// Denies with what it finds of files, variables, arguments and standard input.
         TellSurroundings = "tell surroundings",
         /// Denies with what the clocks say, before and after a wait of an hour.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::PolicyDeed;
 use crate::component::Component;
 use crate::component::bindings::exports::secretctl::guard::decisions::{
-    Decision, Denial, Grant, Guest, Network, Problem, Question, Request, Workdir,
+    Decision, Denial, Grant, Guest, Key, Network, Problem, Question, Request, Workdir,
 };
 use crate::component::bindings::wasi;
 
@@ -85,6 +85,14 @@ impl Guest for Component {
                 grant: everything,
             }),
             PolicyDeed::TellKeys => deny(everything.keys.join(",")),
+            PolicyDeed::TellTags => {
+                let told = |key: &Key| format!("{}={}", key.name, key.tags.join("+"));
+                deny(request.keys.iter().map(told).collect::<Vec<_>>().join(","))
+            }
+            PolicyDeed::AskAtLength => Decision::Ask(Question {
+                text: "x".repeat(100_000),
+                grant: everything,
+            }),
             PolicyDeed::TellSurroundings => deny(surroundings()),
             PolicyDeed::TellTheTime => deny(times()),
             PolicyDeed::TellRandomNumbers => {

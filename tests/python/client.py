@@ -189,11 +189,12 @@ async def scenarios(agent: Agent) -> None:
 
 
 async def without_a_policy(agent: Agent, policy: Path) -> None:
-    """A policy file that others could read stops runs alone, and only until it is mended."""
+    """A policy file that others could read stops everything until it is mended."""
     policy.chmod(0o644)
     refusal = await agent.refusal("secret_run", {"keys": ["API_KEY"], "command": "echo x"})
     assert "has mode 0644, not 0600" in refusal, refusal
-    assert await agent.ask("secret_exists", {"key": "API_KEY"})
+    refusal = await agent.refusal("secret_exists", {"key": "API_KEY"})
+    assert refusal.startswith("no secret is shown, since the policy file "), refusal
     policy.chmod(0o600)
     assert await agent.ask("secret_run", {"keys": ["API_KEY"], "command": "echo x"})
 

@@ -235,6 +235,13 @@ async fn a_key_that_the_file_names_is_answered_as_one_that_it_does_not() {
         answer(&agent, "secret_run", &call, "some/qqtwo").await
     );
     assert!(!of_alias.contains("target"), "{of_alias}");
+    // Nor does a refusal for the command, whose remedy for people is one for the key as well.
+    let call = json!({ "keys": ["some/qqone"], "command": "rm x", "env": "staging" });
+    let refusal = agent.call("secret_run", call).await.refusal();
+    assert_eq!(
+        refusal,
+        "command not allowed: rm: it is denied (rm)\nRule: denied_commands[0]: rm"
+    );
     // The log has it all.
     let export = sandbox
         .secretctl(["audit", "export"])

@@ -158,4 +158,12 @@ impl RunError {
             other => other.to_string(),
         }
     }
+
+    /// What would allow a denied run, as an agent may read it: nothing where it is about keys, which are named there as the file has them.
+    pub fn remedy_for_agent(denial: &Denial) -> &str {
+        let is_of_keys = ["allowed_keys", "denied_keys"]
+            .iter()
+            .any(|list| denial.remedy.contains(list));
+        if is_of_keys { "" } else { &denial.remedy }
+    }
 }

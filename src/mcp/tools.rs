@@ -296,7 +296,7 @@ fn run_request(input: RunInput) -> Result<RunRequest, Refusal> {
 fn explain(error: &RunError) -> Refusal {
     let next = match error {
         RunError::Denied(denial) => {
-            let remedy = match denial.remedy.as_str() {
+            let remedy = match RunError::remedy_for_agent(denial) {
                 "" => String::new(),
                 remedy => format!("\nA person can allow it: {remedy}"),
             };

@@ -8,7 +8,9 @@ use secretctl_runner::{Cancel, Confinement, Enforcement, Network, Outcome, Plan,
 
 use crate::lifetime::first_line;
 use crate::observer::{self, denied, looks_at, looks_at_an_ordinary_process, parent_of, user_of};
-use crate::support::{Run, Scratch, marked, marker, plan, run_on, runner, sh, variable};
+use crate::support::{
+    Run, Scratch, eventually, marked, marker, plan, run_on, runner, sh, variable,
+};
 use crate::table::{Row, cases, is_root, jail, jailed, myself};
 use crate::{scenario, tools};
 
@@ -78,7 +80,14 @@ fn looked_at(
     let mut looks = Vec::new();
     let cancel = Cancel::new();
     let run = run_on(&runner(), plan, Stdin::Null, &cancel, |_, _| {
-        for pid in marked(marker) {
+        // "ready" is said by one process, while others may still be within their exec, where they
+        // have no command line.
+        let mut pids = Vec::new();
+        eventually("all have a command line", || {
+            pids = marked(marker);
+            pids.len() == count
+        });
+        for pid in pids {
             let user = user_of(pid);
             looks.push((user, looks_at(user, pid)));
         }
@@ -86,7 +95,6 @@ fn looked_at(
     });
     let run = run.unwrap();
     assert_eq!(run.outcome(), Outcome::Cancelled);
-    assert_eq!(looks.len(), count, "{looks:?}");
     (run, looks)
 }
 

@@ -10,9 +10,9 @@ use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::secret::SecretBytes;
+use crate::secret::{Blocks, Kept, SecretBytes};
 
 /// Length of every key, in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -45,8 +45,9 @@ pub enum CryptoError {
     Kdf,
 }
 
-/// A 256-bit key: on the heap, so that moving it leaves no copy behind, and wiped when dropped.
-pub struct Key(Box<[u8; KEY_BYTES]>);
+/// A 256-bit key: on a page for keys (see [`key_memory`](crate::secret::key_memory)), so that moving it leaves no copy behind,
+/// and wiped when dropped.
+pub struct Key(Kept<KEY_BYTES>);
 
 impl Key {
     /// A new random key.
@@ -55,7 +56,7 @@ impl Key {
     /// [`CryptoError::NoRandomness`].
     pub fn random() -> Result<Self, CryptoError> {
         let mut key = Self::zero();
-        getrandom::fill(key.0.as_mut()).map_err(|_| CryptoError::NoRandomness)?;
+        getrandom::fill(&mut *key.0).map_err(|_| CryptoError::NoRandomness)?;
         Ok(key)
     }
 
@@ -74,7 +75,7 @@ impl Key {
     /// A second copy, wiped on its own.
     pub fn duplicate(&self) -> Self {
         let mut key = Self::zero();
-        key.0.copy_from_slice(self.0.as_ref());
+        key.0.copy_from_slice(&*self.0);
         key
     }
 
@@ -84,17 +85,9 @@ impl Key {
     }
 
     fn zero() -> Self {
-        Self(Box::new([0; KEY_BYTES]))
+        Self(Kept::zero())
     }
 }
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for Key {}
 
 /// Cost of hashing a password with Argon2id (RFC 9106).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +124,7 @@ impl KdfParams {
     }
 }
 
-/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106. Its working memory is not wiped: with the default
-/// parameters it is a mapping of its own, which goes back to the system when this returns.
+/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106, its lanes in parallel. Its working memory is wiped.
 ///
 /// # Errors
 /// [`CryptoError::Kdf`] for parameters that are not acceptable, or too little memory.
@@ -152,21 +144,22 @@ pub fn password_key(
         Some(KEY_BYTES),
     )
     .map_err(|_| CryptoError::Kdf)?;
+    let mut memory = Blocks::new(params.block_count()).ok_or(CryptoError::Kdf)?;
     let mut key = Key::zero();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password.expose(), salt, key.0.as_mut())
+        .hash_password_into_with_memory(password.expose(), salt, &mut *key.0, &mut memory)
         .map_err(|_| CryptoError::Kdf)?;
     Ok(key)
 }
 
 /// `HKDF-SHA256(ikm = key, salt, info = label, 32 bytes)`, RFC 5869. One label for each purpose.
 pub fn derive(key: &Key, salt: &[u8], label: &str) -> Key {
-    hkdf(key.0.as_ref(), salt, label.as_bytes())
+    hkdf(&*key.0, salt, label.as_bytes())
 }
 
 fn hkdf(ikm: &[u8], salt: &[u8], info: &[u8]) -> Key {
     let mut derived = Key::zero();
-    let expanded = Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, derived.0.as_mut());
+    let expanded = Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, &mut *derived.0);
     debug_assert!(
         expanded.is_ok(),
         "32 bytes are within HKDF's limit of 255 * 32"
@@ -234,13 +227,13 @@ pub fn random<const N: usize>() -> Result<[u8; N], CryptoError> {
 }
 
 fn cipher(key: &Key) -> Aes256Gcm {
-    Aes256Gcm::new(key.0.as_ref().into())
+    Aes256Gcm::new((&*key.0).into())
 }
 
 fn hmac(key: &Key) -> Hmac<Sha256> {
     // RFC 2104 fills a short key up with zeros to a block of the hash; done here, it cannot fail.
     let mut block = Zeroizing::new([0; SHA256_BLOCK_BYTES]);
-    block[..KEY_BYTES].copy_from_slice(key.0.as_ref());
+    block[..KEY_BYTES].copy_from_slice(&*key.0);
     <Hmac<Sha256> as KeyInit>::new((&*block).into())
 }
 

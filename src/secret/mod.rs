@@ -7,35 +7,61 @@ mod memory;
 
 use zeroize::Zeroizing;
 
-pub use memory::take_env;
+pub(crate) use memory::{Blocks, Kept};
+pub use memory::{KeyMemory, key_memory, take_env};
+
+/// Most bytes that [`SecretBytes::keep`] moves to a page of keys: the longest master password.
+pub const KEPT_MAX_BYTES: usize = 128;
 
 /// Bytes that are overwritten when dropped.
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct SecretBytes(Place);
+
+enum Place {
+    Heap(Zeroizing<Vec<u8>>),
+    /// So many bytes on a page of keys.
+    Kept(Kept<KEPT_MAX_BYTES>, usize),
+}
 
 impl SecretBytes {
     /// Takes over `bytes`, spare capacity included.
     pub fn from_vec(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Place::Heap(Zeroizing::new(bytes)))
+    }
+
+    /// A second copy for a long time, in the memory that keys are kept in (see [`key_memory`]). More than [`KEPT_MAX_BYTES`]
+    /// are copied as by [`SecretBytes::duplicate`].
+    #[must_use]
+    pub fn keep(&self) -> Self {
+        let bytes = self.expose();
+        let mut kept = Kept::zero();
+        let Some(place) = kept.get_mut(..bytes.len()) else {
+            return self.duplicate();
+        };
+        place.copy_from_slice(bytes);
+        Self(Place::Kept(kept, bytes.len()))
     }
 
     /// The bytes themselves. Every call is a place where a secret may leave; keep the borrow short.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Place::Heap(bytes) => bytes,
+            Place::Kept(bytes, length) => &bytes[..*length],
+        }
     }
 
     /// Number of bytes. As telling as the bytes for a short secret: not for output.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.expose().len()
     }
 
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.expose().is_empty()
     }
 
     /// A second copy, wiped on its own.
     pub fn duplicate(&self) -> Self {
-        Self::from_vec(self.0.to_vec())
+        Self::from_vec(self.expose().to_vec())
     }
 }
 
@@ -73,6 +99,18 @@ mod tests {
         drop(original);
         assert_eq!(copy.expose(), [0, 159, 146, 150]);
         assert_eq!((copy.len(), copy.is_empty()), (4, false));
+    }
+
+    #[test]
+    fn what_is_kept_is_equal_and_separate() {
+        for length in [0, 1, 31, 32, 33, KEPT_MAX_BYTES, KEPT_MAX_BYTES + 1] {
+            let original = SecretBytes::from_vec(vec![159; length]);
+            let kept = original.keep();
+            let second = kept.keep();
+            drop((original, kept));
+            assert_eq!(second.expose(), vec![159; length]);
+            assert_eq!((second.len(), second.is_empty()), (length, length == 0));
+        }
     }
 
     #[cfg(target_os = "linux")]

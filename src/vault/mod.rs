@@ -176,7 +176,7 @@ impl LockedVault {
         let connection = store::connect(&self.files.database())?;
         let wrapping = Wrapping::new(password, &self.header)?;
         let keys = keys::load(&connection, &self.header, &wrapping)?;
-        let password = Some(password.duplicate());
+        let password = Some(password.keep());
         Ok(Vault {
             files: self.files,
             header: self.header,
@@ -327,7 +327,7 @@ fn build(files: Files, header: Header, password: &SecretBytes) -> Result<Vault, 
     let wrapping = Wrapping::new(password, &header)?;
     let keys = keys::create(&connection, &header, &wrapping)?;
     SetDigest::EMPTY.write(&connection, &keys)?;
-    let password = Some(password.duplicate());
+    let password = Some(password.keep());
     Ok(Vault {
         files,
         header,

@@ -28,6 +28,10 @@ pub const SALT_BYTES: usize = 16;
 /// The block of SHA-256, in bytes (FIPS 180-4).
 const SHA256_BLOCK_BYTES: usize = 64;
 
+/// What a formula uses of the stack at most, in bytes, with room to spare: the round keys of AES are 1 KiB, and a build without
+/// optimization copies them several times.
+const STACK_BYTES: usize = 16 * 1024;
+
 /// What can go wrong in a formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CryptoError {
@@ -146,9 +150,10 @@ pub fn password_key(
     .map_err(|_| CryptoError::Kdf)?;
     let mut memory = Blocks::new(params.block_count()).ok_or(CryptoError::Kdf)?;
     let mut key = Key::zero();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password.expose(), salt, &mut *key.0, &mut memory)
-        .map_err(|_| CryptoError::Kdf)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let out = &mut *key.0;
+    let hash = || argon2.hash_password_into_with_memory(password.expose(), salt, out, &mut memory);
+    wiping_the_stack(hash).map_err(|_| CryptoError::Kdf)?;
     Ok(key)
 }
 
@@ -159,7 +164,8 @@ pub fn derive(key: &Key, salt: &[u8], label: &str) -> Key {
 
 fn hkdf(ikm: &[u8], salt: &[u8], info: &[u8]) -> Key {
     let mut derived = Key::zero();
-    let expanded = Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, &mut *derived.0);
+    let out = &mut *derived.0;
+    let expanded = wiping_the_stack(|| Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out));
     debug_assert!(
         expanded.is_ok(),
         "32 bytes are within HKDF's limit of 255 * 32"
@@ -174,14 +180,11 @@ fn hkdf(ikm: &[u8], salt: &[u8], info: &[u8]) -> Key {
 /// [`CryptoError::NoRandomness`], [`CryptoError::TooLong`].
 pub fn seal(key: &Key, parts: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let nonce: [u8; NONCE_BYTES] = random()?;
-    let sealed = cipher(key)
-        .encrypt(
-            &Nonce::from(nonce),
-            Payload {
-                msg: plaintext,
-                aad: &framed(parts),
-            },
-        )
+    let payload = Payload {
+        msg: plaintext,
+        aad: &framed(parts),
+    };
+    let sealed = wiping_the_stack(|| cipher(key).encrypt(&Nonce::from(nonce), payload))
         .map_err(|_| CryptoError::TooLong)?;
     Ok([nonce.as_slice(), &sealed].concat())
 }
@@ -194,26 +197,23 @@ pub fn open(key: &Key, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, Cryp
     let (nonce, sealed) = blob
         .split_first_chunk::<NONCE_BYTES>()
         .ok_or(CryptoError::NotAuthentic)?;
-    cipher(key)
-        .decrypt(
-            &Nonce::from(*nonce),
-            Payload {
-                msg: sealed,
-                aad: &framed(parts),
-            },
-        )
+    let payload = Payload {
+        msg: sealed,
+        aad: &framed(parts),
+    };
+    wiping_the_stack(|| cipher(key).decrypt(&Nonce::from(*nonce), payload))
         .map(SecretBytes::from_vec)
         .map_err(|_| CryptoError::NotAuthentic)
 }
 
 /// `HMAC-SHA256(key, parts)`, RFC 2104.
 pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-    hmac_of(key, parts).finalize().into_bytes().into()
+    wiping_the_stack(|| hmac_of(key, parts).finalize().into_bytes().into())
 }
 
 /// Whether `code` is the [`mac`] of `parts`, in a time that does not depend on where they differ.
 pub fn mac_is_valid(key: &Key, parts: &[&[u8]], code: &[u8]) -> bool {
-    hmac_of(key, parts).verify_slice(code).is_ok()
+    wiping_the_stack(|| hmac_of(key, parts).verify_slice(code).is_ok())
 }
 
 /// Random bytes of the operating system.
@@ -224,6 +224,18 @@ pub fn random<const N: usize>() -> Result<[u8; N], CryptoError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_| CryptoError::NoRandomness)?;
     Ok(bytes)
+}
+
+/// Runs a formula, then overwrites what it has left of keys on the stack: what the libraries move they do not wipe where it was.
+fn wiping_the_stack<T>(formula: impl FnOnce() -> T) -> T {
+    // Not a part of this function's own frame, which is not overwritten.
+    #[inline(never)]
+    fn below<T>(formula: impl FnOnce() -> T) -> T {
+        formula()
+    }
+    let result = below(formula);
+    zeroize::zeroize_stack::<STACK_BYTES>();
+    result
 }
 
 fn cipher(key: &Key) -> Aes256Gcm {

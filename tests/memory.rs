@@ -228,7 +228,30 @@ async fn neither_the_password_nor_what_it_gives_stays() {
             assert!(found.len() >= pieces, "{}", found.join("\n"));
         }
     }
+    // Nor in a core that a debugger writes, which heeds what the process asked to be left out.
+    if let Some(core) = core_of(agent.pid) {
+        let secrets = kept.bytes("the data key", data.expose(), PIECE_BYTES);
+        let found = secrets.search_bytes("the core", &core);
+        let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(names, [""; 0]);
+    }
     agent.stop().await;
+}
+
+/// What gdb's `gcore` writes of a process, where it is installed.
+fn core_of(pid: u32) -> Option<Vec<u8>> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let prefix = directory.path().join("core");
+    let output = std::process::Command::new("gcore")
+        .arg("-o")
+        .args([&prefix, std::path::Path::new(&pid.to_string())])
+        .output();
+    let Ok(output) = output else {
+        support::skipped("gcore is not installed");
+        return None;
+    };
+    assert!(output.status.success(), "{output:?}");
+    Some(fs::read(prefix.with_extension(pid.to_string())).expect("a core"))
 }
 
 struct Keys {

@@ -68,9 +68,7 @@ impl Wanted {
 
     /// Looks into everything that the process can read itself. One that has ended has nothing.
     pub(crate) fn search(&self, pid: u32) -> Vec<Found> {
-        let finders: Vec<_> = (self.pieces.iter())
-            .map(|(what, piece)| (what, Finder::new(piece)))
-            .collect();
+        let finders = self.finders();
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let memory = match File::open(format!("/proc/{pid}/mem")) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => panic!("{error}"),
@@ -96,19 +94,41 @@ impl Wanted {
                 let length = (end - at).min(BLOCK_BYTES + 256);
                 let mut block = vec![0; usize::try_from(length).expect("a length")];
                 if memory.read_exact_at(&mut block, at).is_ok() {
-                    for (what, finder) in &finders {
-                        found.extend(finder.find_iter(&block).map(|offset| Found {
-                            what: (*what).clone(),
-                            place: format!("{name} ({modes}), {:#x}", at + offset as u64),
-                            around: around(&block, offset),
-                        }));
-                    }
+                    let place = |offset| format!("{name} ({modes}), {:#x}", at + offset as u64);
+                    found.extend(found_in(&finders, &block, &place));
                 }
                 at += BLOCK_BYTES;
             }
         }
         found
     }
+
+    /// Looks into bytes that are at hand.
+    pub(crate) fn search_bytes(&self, name: &str, bytes: &[u8]) -> Vec<Found> {
+        let place = |offset| format!("{name}, {offset:#x}");
+        found_in(&self.finders(), bytes, &place).collect()
+    }
+
+    fn finders(&self) -> Vec<(&str, Finder<'_>)> {
+        let pieces = self.pieces.iter();
+        pieces
+            .map(|(what, piece)| (what.as_str(), Finder::new(piece)))
+            .collect()
+    }
+}
+
+fn found_in<'a>(
+    finders: &'a [(&str, Finder<'_>)],
+    bytes: &'a [u8],
+    place: &'a impl Fn(usize) -> String,
+) -> impl Iterator<Item = Found> + 'a {
+    finders.iter().flat_map(move |(what, finder)| {
+        finder.find_iter(bytes).map(move |offset| Found {
+            what: (*what).to_owned(),
+            place: place(offset),
+            around: around(bytes, offset),
+        })
+    })
 }
 
 fn around(block: &[u8], offset: usize) -> String {

@@ -49,6 +49,8 @@ mod tree;
 #[cfg(unix)]
 mod wait;
 #[cfg(unix)]
+mod waiting;
+#[cfg(unix)]
 mod wire;
 
 #[cfg(not(unix))]

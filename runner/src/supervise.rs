@@ -5,11 +5,10 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,13 +20,11 @@ use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::layers;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, FileId, Home, Limits, Network, Plan, WorkingDirectory};
+use crate::plan::{Confinement, Home, Limits, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
+use crate::waiting::{Ready, Waiting};
 use crate::wire::{Command, End, Event, Expectation, Preparation, Reason, Status};
-
-/// A single file of the system's that every jail has, and that daemons replace.
-const NAME_SERVERS: &str = "/etc/resolv.conf";
 
 /// Bytes given to the receiver of the output at once, at most.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -53,40 +50,6 @@ pub struct Runner {
     waiting: Arc<Mutex<Waiting>>,
     /// Helpers whose runs are over and who are about to end.
     dismissed: Arc<Mutex<Vec<Helper>>>,
-}
-
-/// Helpers that were started ahead.
-#[derive(Default)]
-struct Waiting {
-    ready: Option<Ready>,
-    /// One that knows nothing of its run yet but the network.
-    spare: Option<(Network, Helper)>,
-}
-
-/// A helper that waits, and what it has prepared for.
-struct Ready {
-    preparation: Preparation,
-    /// The files that the jail's paths named then: it goes on seeing those, whatever takes their
-    /// place.
-    files: Vec<Option<FileId>>,
-    helper: Helper,
-}
-
-impl Ready {
-    fn is_for(&self, preparation: &Preparation) -> bool {
-        self.preparation == *preparation && self.files == files(&preparation.confinement)
-    }
-}
-
-/// What a jail's paths name at this moment.
-fn files(confinement: &Confinement) -> Vec<Option<FileId>> {
-    let Confinement::Jail(jail) = confinement else {
-        return Vec::new();
-    };
-    let paths = [&jail.readable, &jail.writable, &jail.hidden];
-    let paths = paths.into_iter().flatten().map(PathBuf::as_path);
-    let file = |path| fs::metadata(path).ok().map(|found| FileId::from(&found));
-    paths.chain([Path::new(NAME_SERVERS)]).map(file).collect()
 }
 
 impl fmt::Debug for Runner {
@@ -150,11 +113,7 @@ impl Runner {
             .as_mut()
             .is_some_and(|ready| ready.is_for(&preparation) && ready.helper.is_alive());
         if !is_ready {
-            let ready = Ready {
-                files: files(confinement),
-                helper: self.unprepared(&preparation)?,
-                preparation,
-            };
+            let ready = Ready::begin(preparation, |preparation| self.unprepared(preparation))?;
             let cold = self.waiting().ready.replace(ready);
             drop(cold);
         }

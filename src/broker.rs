@@ -22,6 +22,7 @@ mod filter;
 mod hide;
 mod jail;
 mod judge;
+mod keep;
 mod keyring;
 mod names;
 mod person;

@@ -28,6 +28,8 @@ pub enum Action {
     SecretGetMasked,
     /// A secret was deleted.
     SecretDelete,
+    /// A secret got another name.
+    SecretRename,
     /// Values were exported.
     SecretExport,
     /// It was decided whether a command may run with secrets.
@@ -56,6 +58,7 @@ impl Action {
             Self::SecretExists => "secret.exists",
             Self::SecretGetMasked => "secret.get_masked",
             Self::SecretDelete => "secret.delete",
+            Self::SecretRename => "secret.rename",
             Self::SecretExport => "secret.export",
             Self::SecretRun => "secret.run",
             Self::SecretRunOutcome => "secret.run.outcome",

@@ -235,8 +235,8 @@ impl AgentDoor {
         let Listed {
             key, notes, url, ..
         } = listed;
-        let values: Vec<_> = (fields.iter())
-            .map(|field| (key.as_str(), &field.value))
+        let values: Vec<_> = (fields.sensitive())
+            .map(|value| (key.as_str(), value))
             .collect();
         let mut texts: Vec<&mut String> = notes.iter_mut().chain(url).collect();
         if values

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secretctl_runner::StartError;
 
 use crate::audit::AuditError;
-use crate::name::{EnvName, InvalidName, SecretName};
+use crate::name::{EnvName, FieldName, InvalidName, SecretName};
 use crate::policy::{AliasError, Denial, Fault, PolicyError, Question};
 use crate::sanitize::Withheld;
 use crate::vault::VaultError;
@@ -97,6 +97,23 @@ pub enum RunError {
         /// What is wrong with it.
         rule: &'static str,
     },
+    /// A secret with several fields does not say which variables they go into.
+    #[error(
+        "secret {key} has the fields {}, and none is bound to a variable",
+        list(fields)
+    )]
+    NotBound {
+        /// The key, as it was asked for.
+        key: String,
+        /// Its fields.
+        fields: Vec<FieldName>,
+    },
+    /// A binding sets a variable that no secret may set.
+    #[error("the variable {0} cannot be bound: programs take instructions from it")]
+    Reserved(EnvName),
+    /// A secret is to get the name of another one.
+    #[error("there is a secret {0} already")]
+    NameTaken(SecretName),
     /// Two keys give one variable.
     #[error("secrets {first} and {second} would both become the variable {variable}")]
     SameVariable {
@@ -139,6 +156,11 @@ pub enum RunError {
     /// The vault cannot be read or written.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+fn list(names: &[FieldName]) -> String {
+    let names: Vec<&str> = names.iter().map(FieldName::as_str).collect();
+    names.join(", ")
 }
 
 impl RunError {

@@ -7,7 +7,6 @@ use super::{Broker, RunError};
 use crate::audit::{Action, Detail, Outcome};
 use crate::name::{KeyPattern, SecretName};
 use crate::sanitize::{Channel, Sanitized, Sanitizer, Withheld};
-use crate::vault::Field;
 use crate::wasm::SanitizerRun;
 
 /// A sanitizer at work on a text.
@@ -27,14 +26,14 @@ impl PersonDoor {
             .map(|one| one.name)
             .collect();
         let (decision, found) = self.reveal(Action::SecretFilter, names.clone())?;
-        let is_short = |field: &Field| shortness(&field.value) == Some(Short::Unusable);
+        let is_short = |value| shortness(value) == Some(Short::Unusable);
         let short = (found.iter())
-            .filter(|(_, fields)| fields.iter().any(is_short))
+            .filter(|(_, fields)| fields.sensitive().any(is_short))
             .map(|(entry, _)| entry.name.clone())
             .collect();
         let secrets = found.iter().flat_map(|(entry, fields)| {
             let name = entry.name.as_str();
-            fields.iter().map(move |field| (name, &field.value))
+            fields.sensitive().map(move |value| (name, value))
         });
         Ok(Filtering {
             broker: &self.broker,

@@ -15,10 +15,10 @@ const BETWEEN: &str = "\0";
 /// Takes its place in a request that is refused for it.
 const IN_PLACE: &str = "\u{fffd}";
 
-/// The values with the names of their secrets.
+/// The values that are hidden, with the names of their secrets.
 pub(super) fn named(injections: &[Injection]) -> Vec<(&str, &SecretBytes)> {
-    let named = injections.iter().map(|one| (one.key.as_str(), &one.value));
-    named.collect()
+    let hidden = injections.iter().filter(|one| one.sensitive);
+    hidden.map(|one| (one.key.as_str(), &one.value)).collect()
 }
 
 impl Broker {

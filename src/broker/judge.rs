@@ -15,10 +15,10 @@ use super::keyring::{Keyring, keys, require_usable};
 use super::names::NameIndex;
 use super::program::{Program, TrustedPath};
 use super::project::{Place, Project};
-use super::selection::{self, Selected};
+use super::selection::{self, Selected, Variables};
 use super::words::{Words, mentioned};
 use super::{POLICY_FILE, RunError};
-use crate::name::{EnvName, SecretName, Tag};
+use crate::name::{SecretName, Tag};
 use crate::policy::{
     self, Decision, Denial, Grant, Key, Moment, PinnedModule, Policy, PolicyError, PolicySource,
     Purpose, Request,
@@ -60,7 +60,7 @@ pub(super) struct Facts {
 pub(super) struct Prepared {
     pub(super) program: Program,
     pub(super) selected: Vec<Selected>,
-    pub(super) variables: Vec<EnvName>,
+    pub(super) variables: Vec<Variables>,
     pub(super) directory: WorkingDirectory,
     pub(super) sanitizers: Vec<CustomSanitizer>,
     pub(super) confinement: Confinement,
@@ -256,7 +256,8 @@ impl Judge {
         if keyring.is_known() {
             require_usable(request, &selected, keyring)?;
         }
-        let variables = selection::variables(&selected, request.env_prefix.as_ref())?;
+        let lookup = |name: &SecretName| keyring.lookup(name);
+        let variables = selection::variables(&selected, request.env_prefix.as_ref(), lookup)?;
         let directory = project.working_directory(&facts.place, grant.workdir)?;
         let sanitizers = self.sanitizers(policy)?;
         let confinement = self.jail(project, policy, Some(&program), &directory, grant.network)?;

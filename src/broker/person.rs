@@ -10,6 +10,7 @@ use secretctl_runner::{Cancel, Confinement, Home, Limits, Network, Stdin, Stop, 
 
 use super::hide;
 use super::jail::{PersonJail, current_dir, leads_out};
+use super::keyring::Keyring;
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
 use super::selection::{self, Selected};
@@ -20,7 +21,7 @@ use crate::policy::{self, Grant, Workdir};
 use crate::sanitize::{Channel, Sanitized};
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{Change, Entry, Fields, LockedVault, Stored, Vault, VaultError};
+use crate::vault::{Entry, FieldInfo, Fields, LockedVault, Vault, VaultError};
 
 /// Processes and threads of a command in a jail: more than any build has, and not yet the machine's end.
 const PROCESSES: u32 = 4096;
@@ -87,43 +88,6 @@ impl PersonDoor {
         }
     }
 
-    /// Stores a secret, or changes what is given of it.
-    pub fn set(&self, name: &SecretName, change: Change) -> Result<Stored, RunError> {
-        let broker = &self.broker;
-        let vault = broker.vault();
-        let transaction = vault.begin()?;
-        let stored = transaction.set(name, change, time::now())?;
-        let entry = broker.entry(
-            Action::SecretSet,
-            Outcome::Success,
-            vec![name.clone()],
-            Detail::default(),
-        );
-        broker
-            .log
-            .record(transaction, &entry, stored)
-            .map(audit::Recorded::into_inner)
-            .map_err(RunError::from)
-    }
-
-    /// Deletes a secret.
-    pub fn delete(&self, name: &SecretName) -> Result<(), RunError> {
-        let broker = &self.broker;
-        let vault = broker.vault();
-        let transaction = vault.begin()?;
-        if !transaction.delete(name)? {
-            return Err(RunError::SecretNotFound(name.to_string()));
-        }
-        let entry = broker.entry(
-            Action::SecretDelete,
-            Outcome::Success,
-            vec![name.clone()],
-            Detail::default(),
-        );
-        broker.log.record(transaction, &entry, ())?.into_inner();
-        Ok(())
-    }
-
     /// A secret with its values.
     pub fn get(&self, name: &SecretName) -> Result<(Entry, Fields), RunError> {
         let (_, mut found) = self.reveal(Action::SecretGet, vec![name.clone()])?;
@@ -142,6 +106,24 @@ impl PersonDoor {
             Detail::default(),
         ))?;
         Ok(broker.vault().entries()?)
+    }
+
+    /// A secret without its values.
+    pub fn entry(&self, name: &SecretName) -> Result<Entry, RunError> {
+        let broker = &self.broker;
+        broker.note(broker.entry(
+            Action::SecretList,
+            Outcome::Success,
+            vec![name.clone()],
+            Detail::default(),
+        ))?;
+        (broker.lookup(name)?).ok_or_else(|| RunError::SecretNotFound(name.to_string()))
+    }
+
+    /// The fields that a secret has, to help with changing it; none if it does not exist.
+    pub fn fields(&self, name: &SecretName) -> Result<Vec<FieldInfo>, RunError> {
+        let entry = self.broker.lookup(name)?;
+        Ok(entry.map_or_else(Vec::new, |entry| entry.metadata.fields))
     }
 
     /// The names of all secrets, to help with a mistyped one.
@@ -181,7 +163,8 @@ impl PersonDoor {
     ) -> Result<Finished, RunError> {
         let broker = &self.broker;
         let selected = self.select(&run.keys, run.env.as_deref())?;
-        let variables = selection::variables(&selected, run.env_prefix.as_ref())?;
+        let lookup = |name: &SecretName| broker.lookup(name);
+        let variables = selection::variables(&selected, run.env_prefix.as_ref(), lookup)?;
         let (program, arguments) = run
             .command
             .split_first()

@@ -3,8 +3,8 @@
 //! The only place where a value meets a command. A plan can be built only from a [`Recorded`] grant: what was not written to
 //! the log does not run.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use secretctl_runner::{Confinement, FileId, Home, Limits, Plan, Variable, WorkingDirectory};
@@ -17,12 +17,21 @@ use crate::secret::SecretBytes;
 /// Variables that a command gets from the server's environment if they are set there.
 const PASSED: [&str; 6] = ["LANG", "LC_ALL", "TERM", "TZ", "USER", "LOGNAME"];
 
-/// A variable with the secret that it gets.
+/// A value with the variables that get it: none, if it is only to be hidden.
 pub(super) struct Injection {
-    pub(super) variable: EnvName,
+    pub(super) variables: Vec<EnvName>,
     /// The secret that the value belongs to.
     pub(super) key: SecretName,
     pub(super) value: SecretBytes,
+    /// Whether it is hidden in output. Agents may see what is not sensitive.
+    pub(super) sensitive: bool,
+}
+
+impl Injection {
+    fn goes_into(&self, variable: &OsStr) -> bool {
+        let mut names = self.variables.iter();
+        names.any(|name| variable == name.as_str())
+    }
 }
 
 /// What runs: the file, its arguments before expansion, and where.
@@ -54,16 +63,18 @@ pub(super) fn build(grant: &Recorded<Grant>, start: Start, injections: &[Injecti
             argument
         }
     };
-    let injected = |name: &OsString| injections.iter().any(|one| name == one.variable.as_str());
+    let injected = |name: &OsString| injections.iter().any(|one| one.goes_into(name));
     let mut environment: Vec<Variable> = (start.environment.into_iter())
         .filter(|(name, _)| !injected(name))
         .map(|(name, value)| Variable::new(name, value.into_vec()))
         .collect();
-    environment.extend(injections.iter().map(
-        |Injection {
-             variable, value, ..
-         }| { Variable::new(variable.as_str(), value.expose().to_vec()) },
-    ));
+    for Injection {
+        variables, value, ..
+    } in injections
+    {
+        let variable = |name: &EnvName| Variable::new(name.as_str(), value.expose().to_vec());
+        environment.extend(variables.iter().map(variable));
+    }
     Plan {
         program: start.program,
         expect: start.file,
@@ -139,7 +150,7 @@ fn resolve<'a>(reference: &[u8], injections: &'a [Injection]) -> Option<(usize, 
     };
     let injection = injections
         .iter()
-        .find(|one| one.variable.as_str().as_bytes() == name)?;
+        .find(|one| one.goes_into(OsStr::from_bytes(name)))?;
     Some((braces + name.len(), &injection.value))
 }
 
@@ -149,9 +160,10 @@ mod tests {
 
     fn injections() -> Vec<Injection> {
         let one = |name: &str, value: &[u8]| Injection {
-            variable: name.parse().expect("a name"),
+            variables: vec![name.parse().expect("a name")],
             key: name.parse().expect("a name"),
             value: SecretBytes::from_vec(value.to_vec()),
+            sensitive: true,
         };
         vec![one("TOKEN", b"t0k\xff"), one("TOKEN_2", b"$TOKEN")]
     }

@@ -7,11 +7,11 @@ use secretctl_runner::{self as runner, Cancel, Enforcement, Outcome, Stdin, Stop
 
 use super::hide;
 use super::plan::{self, Injection, Start};
-use super::selection::{self, Selected};
+use super::selection::{Selected, Variables};
 use super::short::{Short, shortness};
 use super::{Broker, RunError};
 use crate::audit::{self, Action, Detail, Recorded};
-use crate::name::{EnvName, SecretName};
+use crate::name::SecretName;
 use crate::policy::Grant;
 use crate::sanitize::{Channel, Redaction, Sanitized, Sanitizer, Withheld};
 use crate::secret::SecretBytes;
@@ -52,9 +52,9 @@ pub struct Finished {
 pub(super) struct Job {
     pub(super) start: Start,
     pub(super) selected: Vec<Selected>,
-    /// One for each selected secret.
-    pub(super) variables: Vec<EnvName>,
-    /// A shorter value is not injected.
+    /// Those of each selected secret.
+    pub(super) variables: Vec<Variables>,
+    /// A secret with a shorter sensitive value is not injected.
     pub(super) value_min_bytes: usize,
     /// They work behind the built-in one.
     pub(super) sanitizers: Vec<CustomSanitizer>,
@@ -112,7 +112,9 @@ impl Broker {
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
             Output::Sanitized(show) => {
-                let is_short = |one: &&Injection| shortness(&one.value) == Some(Short::Unusable);
+                let is_short = |one: &&Injection| {
+                    one.sensitive && shortness(&one.value) == Some(Short::Unusable)
+                };
                 short.extend(
                     injections
                         .iter()
@@ -157,33 +159,35 @@ impl Broker {
         })
     }
 
-    /// The values of all selected secrets, with the variables they go into.
+    /// All values of all selected secrets, with the variables they go into.
     pub(super) fn reveal(
         &self,
         selected: &[Selected],
-        variables: &[EnvName],
+        variables: &[Variables],
         value_min_bytes: usize,
     ) -> Result<Vec<Injection>, RunError> {
         let vault = self.vault();
         let mut injections = Vec::new();
-        for (Selected { name, asked, .. }, variable) in selected.iter().zip(variables) {
-            let fields = vault
-                .reveal(name)?
-                .ok_or_else(|| RunError::SecretNotFound(asked.clone()))?;
-            let single = fields.iter().count() == 1;
+        for (Selected { name, asked, .. }, variables) in selected.iter().zip(variables) {
+            let not_found = || RunError::SecretNotFound(asked.clone());
+            let fields = vault.reveal(name)?.ok_or_else(not_found)?;
+            // Somebody may have changed the secret since its variables were looked up.
+            if variables
+                .iter()
+                .any(|(_, field)| fields.get(field.as_str()).is_none())
+            {
+                return Err(not_found());
+            }
             for field in fields {
-                if field.value.len() < value_min_bytes {
+                if field.sensitive && field.value.len() < value_min_bytes {
                     return Err(RunError::TooShort(name.clone()));
                 }
-                let variable = if single {
-                    variable.clone()
-                } else {
-                    selection::variable(&format!("{variable}/{}", field.name), None)?
-                };
+                let gets_it = variables.iter().filter(|(_, bound)| *bound == field.name);
                 injections.push(Injection {
-                    variable,
+                    variables: gets_it.map(|(variable, _)| variable.clone()).collect(),
                     key: name.clone(),
                     value: field.value,
+                    sensitive: field.sensitive,
                 });
             }
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::RunError;
-use crate::name::{EnvName, KeyPattern, SecretName};
+use crate::name::{EnvName, FieldName, KeyPattern, SecretName};
 use crate::policy::{Aliased, Policy};
+use crate::vault::{Entry, Metadata, VALUE_FIELD};
 
 /// A secret that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,30 +164,76 @@ pub fn variable(asked: &str, prefix: Option<&EnvName>) -> Result<EnvName, RunErr
         .map_err(|_| refuse("is not a valid name; use a prefix"))
 }
 
-/// The variables of all selected keys, in order. Two keys with one variable are an error.
+/// The variables that a secret gives a command, each with the field whose value it gets.
+pub(super) type Variables = Vec<(EnvName, FieldName)>;
+
+/// The variables of all selected secrets, in order: what a secret binds; else its only field goes into the variable that is named after
+/// the key. Two variables with one name are an error. `lookup` tells what is known of a secret; nothing is taken for one field.
 pub(super) fn variables(
     selected: &[Selected],
     prefix: Option<&EnvName>,
-) -> Result<Vec<EnvName>, RunError> {
+    lookup: impl Fn(&SecretName) -> Result<Option<Entry>, RunError>,
+) -> Result<Vec<Variables>, RunError> {
     let mut taken: BTreeMap<EnvName, &str> = BTreeMap::new();
-    let mut variables = Vec::with_capacity(selected.len());
-    for Selected { asked, .. } in selected {
-        let variable = variable(asked, prefix)?;
-        if let Some(first) = taken.insert(variable.clone(), asked) {
-            return Err(RunError::SameVariable {
-                first: first.to_owned(),
-                second: asked.clone(),
-                variable,
-            });
+    let mut all = Vec::with_capacity(selected.len());
+    for Selected { name, asked, .. } in selected {
+        let metadata = lookup(name)?.map(|entry| entry.metadata);
+        let variables = match metadata {
+            Some(metadata) => of_secret(asked, prefix, metadata)?,
+            None => vec![(variable(asked, prefix)?, VALUE_FIELD.parse()?)],
+        };
+        for (variable, _) in &variables {
+            if let Some(first) = taken.insert(variable.clone(), asked) {
+                return Err(RunError::SameVariable {
+                    first: first.to_owned(),
+                    second: asked.clone(),
+                    variable: variable.clone(),
+                });
+            }
         }
-        variables.push(variable);
+        all.push(variables);
     }
-    Ok(variables)
+    Ok(all)
+}
+
+fn of_secret(
+    asked: &str,
+    prefix: Option<&EnvName>,
+    metadata: Metadata,
+) -> Result<Variables, RunError> {
+    let Metadata {
+        fields, bindings, ..
+    } = metadata;
+    match (bindings.is_empty(), fields.as_slice()) {
+        (true, [only]) => Ok(vec![(variable(asked, prefix)?, only.name.clone())]),
+        (true, _) => Err(RunError::NotBound {
+            key: asked.to_owned(),
+            fields: fields.into_iter().map(|field| field.name).collect(),
+        }),
+        (false, _) => {
+            let prefixed = |(env, field): (EnvName, FieldName)| {
+                let prefix = prefix.map_or("", EnvName::as_str);
+                let variable: EnvName = format!("{prefix}{env}").parse()?;
+                require_free(&variable)?;
+                Ok((variable, field))
+            };
+            bindings.into_iter().map(prefixed).collect()
+        }
+    }
+}
+
+/// A secret may set this variable.
+pub(super) fn require_free(variable: &EnvName) -> Result<(), RunError> {
+    if is_reserved(variable.as_str()) {
+        return Err(RunError::Reserved(variable.clone()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::FieldInfo;
 
     fn vault() -> Result<Vec<SecretName>, RunError> {
         let names = [
@@ -210,6 +257,12 @@ mod tests {
         selected
             .iter()
             .map(|one| (one.name.as_str(), one.asked.as_str(), one.named))
+            .collect()
+    }
+
+    fn shown(variables: &[Variables]) -> Vec<String> {
+        let all = variables.iter().flatten();
+        all.map(|(variable, field)| format!("{variable}={field}"))
             .collect()
     }
 
@@ -242,11 +295,8 @@ mod tests {
             names(&selected),
             [("staging/db/password", "db/password", false)]
         );
-        let variables = variables(&selected, None).expect("good names");
-        assert_eq!(
-            variables.iter().map(EnvName::as_str).collect::<Vec<_>>(),
-            ["DB_PASSWORD"]
-        );
+        let variables = variables(&selected, None, |_| Ok(None)).expect("good names");
+        assert_eq!(shown(&variables), ["DB_PASSWORD=value"]);
     }
 
     #[test]
@@ -290,12 +340,72 @@ mod tests {
     #[test]
     fn two_keys_with_one_variable_are_an_error() {
         let selected = select(&patterns(&["a-b", "a/b"]), None, vault).expect("valid");
-        let error = variables(&selected, None)
+        let error = variables(&selected, None, |_| Ok(None))
             .expect_err("both are A_B")
             .to_string();
         assert_eq!(
             error,
             "secrets a-b and a/b would both become the variable A_B"
         );
+    }
+
+    /// What `variables` makes of a secret with these fields and bindings.
+    fn made_of(
+        fields: &[&str],
+        bindings: &[(&str, &str)],
+        prefix: &str,
+    ) -> Result<Vec<String>, String> {
+        let field = |name: &&str| FieldInfo {
+            name: name.parse().expect("a name"),
+            sensitive: true,
+        };
+        let bound = |(env, field): &(&str, &str)| {
+            let field = field.parse().expect("a name");
+            (env.parse().expect("a name"), field)
+        };
+        let entry = Entry {
+            name: "db/prod".parse().expect("a name"),
+            metadata: Metadata {
+                fields: fields.iter().map(field).collect(),
+                bindings: bindings.iter().map(bound).collect(),
+                ..Metadata::default()
+            },
+            created_at: 0,
+            updated_at: 0,
+        };
+        let selected = select(&patterns(&["db/prod"]), None, vault).expect("valid");
+        let prefix = prefix.parse().ok();
+        let variables = variables(&selected, prefix.as_ref(), |_| Ok(Some(entry.clone())));
+        variables
+            .map(|variables| shown(&variables))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn bindings_name_the_variables_and_several_fields_need_them() {
+        let two = ["host", "password"];
+        let bound = [("PGHOST", "host"), ("SECOND", "host")];
+        let good = |expected: &[&str]| Ok(expected.iter().map(|&text| text.to_owned()).collect());
+        assert_eq!(made_of(&["token"], &[], ""), good(&["DB_PROD=token"]));
+        assert_eq!(
+            made_of(&two, &bound, ""),
+            good(&["PGHOST=host", "SECOND=host"])
+        );
+        assert_eq!(
+            made_of(&two, &bound[..1], "TEST_"),
+            good(&["TEST_PGHOST=host"])
+        );
+        assert_eq!(
+            made_of(&two, &[], ""),
+            Err(
+                "secret db/prod has the fields host, password, and none is bound to a variable"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            made_of(&two, &[("PATH", "host")], ""),
+            Err("the variable PATH cannot be bound: programs take instructions from it".to_owned())
+        );
+        assert!(made_of(&two, &[("PRELOAD", "host")], "LD_").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
 mod policy;
+mod secrets;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,8 +9,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
-use crate::name::{EnvName, KeyPattern, SecretName, Tag};
-use crate::time::{Expiry, Span};
+pub(super) use self::secrets::{
+    DeleteArgs, ExportArgs, ExportFormat, GetArgs, Kind, ListArgs, RenameArgs, SetArgs,
+};
+use crate::name::{EnvName, KeyPattern};
+use crate::time::Span;
 
 /// What all commands take is shown apart from what one takes.
 const GLOBAL: &str = "Global options";
@@ -44,12 +48,14 @@ pub(super) struct VaultArgs {
 pub(super) enum Command {
     /// Create a vault
     Init,
-    /// Store a secret: the value comes from standard input or a hidden prompt
+    /// Store a secret, or change what is given of it: a value comes from standard input or a hidden prompt
     Set(SetArgs),
     /// Print the value of a secret, exactly as it was stored
     Get(GetArgs),
     /// List the names of secrets
     List(ListArgs),
+    /// Give a secret another name
+    Rename(RenameArgs),
     /// Delete a secret
     Delete(DeleteArgs),
     /// Run a command with secrets in its environment, and hide them in its output
@@ -68,71 +74,6 @@ pub(super) enum Command {
     Status(StatusArgs),
     /// Serve AI agents: MCP over standard input and output
     McpServer(McpServerArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct SetArgs {
-    /// Name of the secret, such as API_KEY or aws/access_key
-    pub(super) key: SecretName,
-    /// Labels, separated by commas; an empty list removes them
-    #[arg(long, value_name = "TAG,…")]
-    pub(super) tags: Option<TagList>,
-    /// Text beside the secret; an empty one removes it
-    #[arg(long, value_name = "TEXT")]
-    pub(super) notes: Option<String>,
-    /// Where the secret is used; an empty one removes it
-    #[arg(long, value_name = "URL")]
-    pub(super) url: Option<String>,
-    /// When it expires: a span such as 90d or 1y, a date such as 2030-12-31, or `never`
-    #[arg(long, value_name = "WHEN")]
-    pub(super) expires: Option<Expiry>,
-    /// Keep a line break at the end of standard input, which is dropped otherwise
-    #[arg(long)]
-    pub(super) exact: bool,
-}
-
-/// Tags as they are given on a command line.
-#[derive(Debug, Clone)]
-pub(super) struct TagList(pub(super) Vec<Tag>);
-
-impl std::str::FromStr for TagList {
-    type Err = crate::name::InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let tags = text.split(',').map(str::trim).filter(|tag| !tag.is_empty());
-        tags.map(str::parse).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GetArgs {
-    /// Name of the secret
-    pub(super) key: SecretName,
-    /// Print what is stored beside the value as well
-    #[arg(long)]
-    pub(super) show_metadata: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// Only secrets with this tag
-    #[arg(long)]
-    pub(super) tag: Option<Tag>,
-    /// Only secrets that expire within this span, such as 30d, or have expired
-    #[arg(long, value_name = "SPAN")]
-    pub(super) expiring: Option<Span>,
-    /// Print a JSON array with metadata
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DeleteArgs {
-    /// Name of the secret
-    pub(super) key: SecretName,
-    /// Do not ask
-    #[arg(long, short)]
-    pub(super) force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -187,24 +128,6 @@ pub(super) struct FilterArgs {
     /// Secret or pattern to hide; may be given several times
     #[arg(long = "key", short, required = true, value_name = "KEY")]
     pub(super) keys: Vec<KeyPattern>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ExportArgs {
-    /// Format of the export
-    #[arg(long, short, value_enum, default_value_t = ExportFormat::Env)]
-    pub(super) format: ExportFormat,
-    /// Secret or pattern to export; may be given several times [default: all]
-    #[arg(long = "key", short, value_name = "KEY")]
-    pub(super) keys: Vec<KeyPattern>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum ExportFormat {
-    /// NAME='value' lines for a POSIX shell
-    Env,
-    /// A JSON object of keys and values
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

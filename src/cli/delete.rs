@@ -1,11 +1,9 @@
 //! `secretctl delete`
 
-use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
-
 use super::args::DeleteArgs;
 use super::failure::Failure;
 use super::output;
+use super::terminal;
 use super::unlock::Access;
 
 pub(super) fn run(access: &Access, args: &DeleteArgs) -> Result<u8, Failure> {
@@ -19,17 +17,9 @@ pub(super) fn run(access: &Access, args: &DeleteArgs) -> Result<u8, Failure> {
     Ok(super::codes::DONE)
 }
 
-/// Asks on the terminal, whatever standard input and output are.
 fn confirm(question: &str) -> Result<bool, Failure> {
     let no_terminal =
         |_| Failure::new("there is no terminal to ask whether this is meant").next("use --force");
-    let mut terminal = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-        .map_err(no_terminal)?;
-    terminal.write_all(question.as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(terminal).read_line(&mut answer)?;
+    let answer = terminal::ask(question).map_err(no_terminal)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

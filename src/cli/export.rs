@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use serde_json::{Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::args::{ExportArgs, ExportFormat};
@@ -11,7 +10,8 @@ use super::failure::Failure;
 use super::output;
 use super::unlock::Access;
 use crate::broker::variable;
-use crate::vault::{Entry, Fields};
+use crate::name::{EnvName, FieldName};
+use crate::vault::{Entry, FieldInfo, Fields};
 
 pub(super) fn run(access: &Access, args: &ExportArgs) -> Result<u8, Failure> {
     let door = access.door()?;
@@ -37,56 +37,61 @@ pub(super) fn run(access: &Access, args: &ExportArgs) -> Result<u8, Failure> {
 /// Lines that a POSIX shell reads back byte by byte: single quotes protect everything but themselves.
 fn env(secrets: &[(Entry, Fields)]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut text = Zeroizing::new(Vec::new());
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    let mut taken: BTreeMap<EnvName, String> = BTreeMap::new();
     for (entry, fields) in secrets {
-        let single = entry.metadata.fields.len() == 1;
-        for field in fields {
-            let key = if single {
-                entry.name.to_string()
-            } else {
-                format!("{}/{}", entry.name, field.name)
+        for (name, field) in variables(entry)? {
+            let what = format!("{}, field {field},", entry.name);
+            let Some(value) = fields.get(field.as_str()) else {
+                return Err(Failure::new(format!("{what} was changed meanwhile")));
             };
-            let name = variable(&key, None)?.to_string();
-            if let Some(first) = taken.insert(name.clone(), key.clone()) {
-                return Err(Failure::new(format!(
-                    "{first} and {key} would both become {name}"
-                )));
-            }
-            if field.value.expose().contains(&0) {
+            if value.expose().contains(&0) {
                 return Err(
-                    Failure::new(format!("{key} contains a NUL byte")).next("use --format json")
+                    Failure::new(format!("{what} contains a NUL byte")).next("use --format json")
                 );
             }
-            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(name.as_str().as_bytes());
             text.extend_from_slice(b"='");
-            for &byte in field.value.expose() {
+            for &byte in value.expose() {
                 match byte {
                     b'\'' => text.extend_from_slice(b"'\\''"),
                     byte => text.push(byte),
                 }
             }
             text.extend_from_slice(b"'\n");
+            let key = entry.name.to_string();
+            let both = |first| format!("{first} and {key} would both become {name}");
+            if let Some(first) = taken.get(&name) {
+                return Err(Failure::new(both(first)));
+            }
+            taken.insert(name, key);
         }
     }
     Ok(text)
 }
 
+/// The variables of a secret: those that it binds; else one for each field, named after the secret, and after the field where there are several.
+fn variables(entry: &Entry) -> Result<Vec<(EnvName, FieldName)>, Failure> {
+    let metadata = &entry.metadata;
+    if !metadata.bindings.is_empty() {
+        return Ok(metadata.bindings.clone().into_iter().collect());
+    }
+    let single = metadata.fields.len() == 1;
+    let named = |FieldInfo { name, .. }: &FieldInfo| {
+        let key = if single {
+            entry.name.to_string()
+        } else {
+            format!("{}/{name}", entry.name)
+        };
+        Ok((variable(&key, None)?, name.clone()))
+    };
+    metadata.fields.iter().map(named).collect()
+}
+
 /// A secret as JSON: its value, or an object of its fields. A value that is not UTF-8 is an object with `base64`.
 fn json_entry((entry, fields): &(Entry, Fields)) -> (String, Value) {
-    let value = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => json!(text),
-        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
-    };
-    let whole = if entry.metadata.fields.len() == 1 {
-        fields
-            .iter()
-            .next()
-            .map_or(Value::Null, |field| value(field.value.expose()))
-    } else {
-        fields
-            .iter()
-            .map(|field| (field.name.to_string(), value(field.value.expose())))
-            .collect()
+    let whole = match fields.only() {
+        Some(value) => output::json_value(value.expose()),
+        None => output::json_fields(fields),
     };
     (entry.name.to_string(), whole)
 }

@@ -5,7 +5,8 @@ use std::io;
 
 use super::output;
 use crate::broker::{PersonDoor, RunError};
-use crate::vault::{UnlockError, VaultError};
+use crate::name::{FieldName, SecretName};
+use crate::vault::{FieldInfo, UnlockError, VaultError};
 
 /// Exit codes. They are part of the documented interface.
 pub(super) mod codes {
@@ -79,20 +80,30 @@ impl Failure {
             return failure;
         };
         let names = door.names().unwrap_or_default();
-        // Names are case-sensitive, and that is what people forget.
-        let wanted = wanted.to_lowercase();
-        let near =
-            |name: &str| strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase());
-        let best = names
-            .iter()
-            .max_by(|a, b| near(a.as_str()).total_cmp(&near(b.as_str())));
-        match best {
-            Some(name) if near(name.as_str()) >= NEAR => {
-                failure.next(format!("did you mean {name}?"))
-            }
-            _ => failure.next("secretctl list shows the names; they are case-sensitive"),
+        let names: Vec<&str> = names.iter().map(SecretName::as_str).collect();
+        match nearest(wanted, &names).map(|name| format!("did you mean {name}?")) {
+            Some(question) => failure.next(question),
+            None => failure.next("secretctl list shows the names; they are case-sensitive"),
         }
     }
+
+    /// Of a mistyped field: the near one, or all there are.
+    pub(super) fn next_field(self, wanted: &FieldName, present: &[FieldInfo]) -> Self {
+        let names: Vec<&str> = present.iter().map(|field| field.name.as_str()).collect();
+        match nearest(wanted.as_str(), &names) {
+            Some(name) => self.next(format!("did you mean {name}?")),
+            None if names.is_empty() => self,
+            None => self.next(format!("the fields are {}", names.join(", "))),
+        }
+    }
+}
+
+/// The name that was probably meant. Names are case-sensitive, and that is what people forget.
+fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
+    let wanted = wanted.to_lowercase();
+    let near = |name: &str| strsim::normalized_damerau_levenshtein(&wanted, &name.to_lowercase());
+    let best = names.iter().max_by(|a, b| near(a).total_cmp(&near(b)))?;
+    (near(best) >= NEAR).then_some(*best)
 }
 
 /// How similar a name has to be to be suggested; 1 is the same.
@@ -135,6 +146,11 @@ impl From<RunError> for Failure {
             RunError::Vault(error) => error.into(),
             RunError::Policy(_) => {
                 failure.next("--env needs the policy file; it must have mode 0600")
+            }
+            RunError::NotBound { key, fields } => {
+                let field = fields.first().map_or("FIELD", FieldName::as_str);
+                let bind = format!("secretctl set {key} --binding VARIABLE={field}");
+                failure.next(format!("{bind} binds one"))
             }
             RunError::Variable { .. } | RunError::SameVariable { .. } => {
                 failure.next("use --env-prefix, or fewer keys")

@@ -1,35 +1,101 @@
 //! `secretctl get`
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
 use super::args::GetArgs;
-use super::failure::Failure;
+use super::failure::{Failure, codes};
+use super::list::Beside;
 use super::output;
 use super::unlock::Access;
+use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{Entry, Fields, VALUE_FIELD};
+use crate::vault::{Entry, FieldInfo, Fields, VALUE_FIELD};
+
+/// All of a secret, as JSON.
+#[derive(Serialize)]
+struct Whole<'a> {
+    key: &'a str,
+    fields: Value,
+    sensitive: Vec<&'a str>,
+    bindings: BTreeMap<&'a str, &'a str>,
+    #[serde(flatten)]
+    beside: Beside<'a>,
+}
 
 pub(super) fn run(access: &Access, args: &GetArgs) -> Result<u8, Failure> {
     let door = access.door()?;
+    if args.fields {
+        let entry = (door.entry(&args.key)).map_err(|error| Failure::of(error, &door))?;
+        return output::result(names(&entry).as_bytes());
+    }
     let (entry, fields) = door
         .get(&args.key)
         .map_err(|error| Failure::of(error, &door))?;
     if entry.is_expired(time::now()) {
         output::warn(&format!("{} has expired", args.key));
     }
+    if args.json {
+        return output::json(&whole(&entry, &fields));
+    }
     if args.show_metadata {
         return output::result(&with_metadata(&entry, &fields));
     }
-    let value = fields
-        .get(VALUE_FIELD)
-        .ok_or_else(|| Failure::new(format!("{} has several fields", args.key)))?;
     // A terminal's next prompt belongs on a line of its own; a pipe gets the value and nothing else.
     let end: &[u8] = if output::is_terminal() { b"\n" } else { b"" };
-    output::result(value.expose())?;
+    output::result(chosen(args, &entry, &fields)?.expose())?;
     output::result(end)
 }
 
-fn with_metadata(entry: &Entry, fields: &Fields) -> zeroize::Zeroizing<Vec<u8>> {
+/// The field that is asked for, or the only one.
+fn chosen<'a>(
+    args: &GetArgs,
+    entry: &Entry,
+    fields: &'a Fields,
+) -> Result<&'a SecretBytes, Failure> {
+    let infos = &entry.metadata.fields;
+    let Some(wanted) = &args.field else {
+        let names: Vec<&str> = infos.iter().map(|field| field.name.as_str()).collect();
+        let several = format!("{} has the fields {}", args.key, names.join(", "));
+        let several = || Failure::new(several).next("--field NAME prints one of them, --json all");
+        return fields.only().ok_or_else(several);
+    };
+    fields.get(wanted.as_str()).ok_or_else(|| {
+        Failure::new(format!("{} has no field '{wanted}'", args.key))
+            .with_code(codes::NOT_FOUND)
+            .next_field(wanted, infos)
+    })
+}
+
+fn names(entry: &Entry) -> String {
+    let line = |FieldInfo { name, sensitive }: &FieldInfo| {
+        let flag = if *sensitive { " [sensitive]" } else { "" };
+        format!("{name}{flag}\n")
+    };
+    entry.metadata.fields.iter().map(line).collect()
+}
+
+fn whole<'a>(entry: &'a Entry, fields: &Fields) -> Whole<'a> {
     let metadata = &entry.metadata;
-    let mut text = zeroize::Zeroizing::new(Vec::new());
+    let sensitive = metadata.fields.iter().filter(|field| field.sensitive);
+    let bindings = metadata.bindings.iter();
+    Whole {
+        key: entry.name.as_str(),
+        fields: output::json_fields(fields),
+        sensitive: sensitive.map(|field| field.name.as_str()).collect(),
+        bindings: bindings
+            .map(|(variable, field)| (variable.as_str(), field.as_str()))
+            .collect(),
+        beside: entry.into(),
+    }
+}
+
+fn with_metadata(entry: &Entry, fields: &Fields) -> Zeroizing<Vec<u8>> {
+    let metadata = &entry.metadata;
+    let mut text = Zeroizing::new(Vec::new());
     for field in fields {
         let label = if field.name.as_str() == VALUE_FIELD {
             "Value"
@@ -40,6 +106,9 @@ fn with_metadata(entry: &Entry, fields: &Fields) -> zeroize::Zeroizing<Vec<u8>> 
         text.extend_from_slice(b": ");
         text.extend_from_slice(field.value.expose());
         text.push(b'\n');
+    }
+    for (variable, field) in &metadata.bindings {
+        text.extend_from_slice(format!("Binding: {variable} gets {field}\n").as_bytes());
     }
     let tags: Vec<&str> = metadata.tags.iter().map(|tag| tag.as_str()).collect();
     let lines = [

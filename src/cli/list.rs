@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args::ListArgs;
 use super::failure::Failure;
 use super::output;
+use super::tree;
 use super::unlock::Access;
 use crate::time;
 use crate::vault::Entry;
@@ -14,6 +15,13 @@ use crate::vault::Entry;
 struct Listed<'a> {
     key: &'a str,
     fields: Vec<&'a str>,
+    #[serde(flatten)]
+    beside: Beside<'a>,
+}
+
+/// What stands beside the values, as JSON.
+#[derive(Serialize)]
+pub(super) struct Beside<'a> {
     tags: Vec<&'a str>,
     notes: Option<&'a str>,
     url: Option<&'a str>,
@@ -32,6 +40,15 @@ impl<'a> From<&'a Entry> for Listed<'a> {
                 .iter()
                 .map(|field| field.name.as_str())
                 .collect(),
+            beside: entry.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Entry> for Beside<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let metadata = &entry.metadata;
+        Self {
             tags: metadata.tags.iter().map(|tag| tag.as_str()).collect(),
             notes: metadata.notes.as_deref(),
             url: metadata.url.as_deref(),
@@ -52,6 +69,10 @@ pub(super) fn run(access: &Access, args: &ListArgs) -> Result<u8, Failure> {
         args.tag
             .as_ref()
             .is_none_or(|tag| metadata.tags.contains(tag))
+            && args
+                .prefix
+                .as_ref()
+                .is_none_or(|folder| is_within(entry.name.as_str(), folder))
             && limit.is_none_or(|limit| metadata.expires_at.is_some_and(|at| at <= limit))
     };
     let entries: Vec<Entry> = door.entries()?.into_iter().filter(wanted).collect();
@@ -60,6 +81,10 @@ pub(super) fn run(access: &Access, args: &ListArgs) -> Result<u8, Failure> {
     }
     if entries.is_empty() {
         output::done("No secrets found.");
+    }
+    if args.tree {
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        return output::result(tree::draw(&names).as_bytes());
     }
     let width = entries
         .iter()
@@ -74,6 +99,15 @@ pub(super) fn run(access: &Access, args: &ListArgs) -> Result<u8, Failure> {
         }
     };
     output::result(entries.iter().map(line).collect::<String>().as_bytes())
+}
+
+/// Whether a secret has that name, or one that begins with its parts.
+fn is_within(name: &str, folder: &str) -> bool {
+    let folder = folder.trim_end_matches('/');
+    folder.is_empty()
+        || name
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn table_line(entry: &Entry, width: usize) -> String {

@@ -12,6 +12,7 @@ mod explain;
 mod export;
 mod failure;
 mod filter;
+mod forms;
 mod get;
 mod init;
 mod list;
@@ -20,11 +21,15 @@ mod modules;
 mod new;
 mod output;
 mod policy;
+mod rename;
 mod run;
 mod set;
 mod status;
 mod templates;
+mod terminal;
+mod tree;
 mod unlock;
+mod values;
 
 use std::process::ExitCode;
 
@@ -69,6 +74,7 @@ fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
         Command::Set(args) => set::run(&access, args),
         Command::Get(args) => get::run(&access, &args),
         Command::List(args) => list::run(&access, &args),
+        Command::Rename(args) => rename::run(&access, &args),
         Command::Delete(args) => delete::run(&access, &args),
         Command::Run(args) => run::run(&access, args),
         Command::Filter(args) => filter::run(&access, &args),

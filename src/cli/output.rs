@@ -2,10 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use base64::Engine;
+use serde_json::{Value, json};
+
 use super::Failure;
 use super::failure::codes;
 use crate::name::SecretName;
 use crate::text::is_unseen;
+use crate::vault::{Field, Fields};
 
 /// Writes a result to standard output.
 pub(super) fn result(bytes: &[u8]) -> Result<u8, Failure> {
@@ -22,6 +26,20 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<u8, Failure> {
     let mut text = serde_json::to_vec_pretty(value).map_err(Failure::new)?;
     text.push(b'\n');
     result(&text)
+}
+
+/// A value in JSON: text, or an object with `base64`.
+pub(super) fn json_value(value: &[u8]) -> Value {
+    match std::str::from_utf8(value) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(value) }),
+    }
+}
+
+/// All values of a secret in JSON.
+pub(super) fn json_fields(fields: &Fields) -> Value {
+    let value = |field: &Field| (field.name.to_string(), json_value(field.value.expose()));
+    fields.iter().map(value).collect()
 }
 
 /// Whether results are read by a person.

@@ -347,6 +347,13 @@ fn explain(error: &RunError) -> Refusal {
             "\nA person can store a new value, or a new date with secretctl set --expires."
                 .to_owned()
         }
+        RunError::NotBound { .. } => {
+            "\nA person can bind its fields: secretctl set KEY --binding VARIABLE=FIELD.".to_owned()
+        }
+        RunError::Reserved(_) => {
+            "\nA person can bind another variable: secretctl set KEY --unbind VARIABLE --binding OTHER=FIELD."
+                .to_owned()
+        }
         RunError::Variable { .. } | RunError::SameVariable { .. } => {
             "\nUse env_prefix, or other keys.".to_owned()
         }

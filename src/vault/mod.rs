@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod digest;
 mod files;
 mod keys;
@@ -31,13 +32,14 @@ use digest::SetDigest;
 use files::{Files, Header, Stage};
 use keys::{Keys, Wrapping};
 
+pub use change::Change;
 pub use files::Warning;
 pub use keys::AuditKeys;
 pub use record::{
-    BINDINGS_MAX, Change, Entry, FIELDS_MAX, Field, FieldInfo, Fields, InvalidSecret, Metadata,
+    BINDINGS_MAX, Entry, FIELDS_MAX, Field, FieldInfo, Fields, InvalidSecret, Metadata,
     NOTES_MAX_BYTES, TAGS_MAX, URL_MAX_BYTES, VALUE_FIELD, VALUE_MAX_BYTES,
 };
-pub use store::{Stored, Transaction};
+pub use store::{Renamed, Stored, Transaction};
 
 /// The format this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -1,6 +1,6 @@
-//! What a secret consists of, its limits, and how a change is applied to it.
+//! What a secret consists of, and its limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,12 @@ pub enum InvalidSecret {
         /// The field that is missing.
         field: FieldName,
     },
+    /// A field is to be changed or removed that the secret does not have.
+    #[error("the secret has no field '{0}'")]
+    NoSuchField(FieldName),
+    /// A variable is to be unbound that is not bound.
+    #[error("{0} is not bound to a field")]
+    NotBound(EnvName),
     /// The notes are too long.
     #[error("notes have at most {NOTES_MAX_BYTES} bytes")]
     NotesTooLong,
@@ -127,10 +133,30 @@ pub struct Field {
 /// The fields of a secret with their values, in the order of its [`Metadata::fields`].
 pub struct Fields(pub(super) Vec<Field>);
 
+impl FromIterator<Field> for Fields {
+    fn from_iter<T: IntoIterator<Item = Field>>(fields: T) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
 impl Fields {
     /// All fields.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.0.iter()
+    }
+
+    /// The values that must never be shown to an agent.
+    pub fn sensitive(&self) -> impl Iterator<Item = &SecretBytes> {
+        let sensitive = self.iter().filter(|field| field.sensitive);
+        sensitive.map(|field| &field.value)
+    }
+
+    /// The value of the only field.
+    pub fn only(&self) -> Option<&SecretBytes> {
+        match self.0.as_slice() {
+            [field] => Some(&field.value),
+            _ => None,
+        }
     }
 
     /// The value of the field of that name.
@@ -160,87 +186,8 @@ impl<'a> IntoIterator for &'a Fields {
     }
 }
 
-/// What to change on a secret; all else stays. The inner `None` of an option clears it.
-#[derive(Default)]
-pub struct Change {
-    /// Fields to add or to give a new value and flag. A new secret needs one.
-    pub fields: Vec<Field>,
-    /// All tags.
-    pub tags: Option<Vec<Tag>>,
-    /// Free text.
-    pub notes: Option<Option<String>>,
-    /// Where the secret belongs to.
-    pub url: Option<Option<String>>,
-    /// When the secret stops being valid, in unix seconds.
-    pub expires_at: Option<Option<i64>>,
-    /// All bindings.
-    pub bindings: Option<BTreeMap<EnvName, FieldName>>,
-}
-
-impl Change {
-    /// A new value for the one field of a simple secret.
-    pub fn value(value: SecretBytes) -> Self {
-        let name = VALUE_FIELD.parse::<FieldName>();
-        let field = name.map(|name| Field {
-            name,
-            sensitive: true,
-            value,
-        });
-        Self {
-            fields: field.into_iter().collect(),
-            ..Self::default()
-        }
-    }
-
-    /// Applies everything but the values to `metadata`, and checks the result. `now` is in unix seconds.
-    pub(super) fn apply_to(&self, metadata: &mut Metadata, now: i64) -> Result<(), InvalidSecret> {
-        self.check_fields()?;
-        if let Some(Some(expiry)) = self.expires_at {
-            ensure(expiry > now, || InvalidSecret::Expired)?;
-        }
-        for Field {
-            name, sensitive, ..
-        } in &self.fields
-        {
-            match metadata.fields.iter_mut().find(|field| field.name == *name) {
-                Some(field) => field.sensitive = *sensitive,
-                None => metadata.fields.push(FieldInfo {
-                    name: name.clone(),
-                    sensitive: *sensitive,
-                }),
-            }
-        }
-        assign(
-            &mut metadata.tags,
-            self.tags.as_deref().map(without_duplicates),
-        );
-        assign(&mut metadata.notes, self.notes.clone());
-        assign(&mut metadata.url, self.url.clone());
-        assign(&mut metadata.expires_at, self.expires_at);
-        assign(&mut metadata.bindings, self.bindings.clone());
-        check(metadata)
-    }
-
-    fn check_fields(&self) -> Result<(), InvalidSecret> {
-        for (index, Field { name, value, .. }) in self.fields.iter().enumerate() {
-            ensure(!value.is_empty(), || {
-                InvalidSecret::EmptyValue(name.clone())
-            })?;
-            ensure(value.len() <= VALUE_MAX_BYTES, || {
-                InvalidSecret::ValueTooLong(name.clone())
-            })?;
-            let is_new = self
-                .fields
-                .iter()
-                .take(index)
-                .all(|field| field.name != *name);
-            ensure(is_new, || InvalidSecret::FieldTwice(name.clone()))?;
-        }
-        Ok(())
-    }
-}
-
-fn check(metadata: &Metadata) -> Result<(), InvalidSecret> {
+/// Whether all that is known about a secret keeps the limits.
+pub(super) fn check(metadata: &Metadata) -> Result<(), InvalidSecret> {
     let Metadata {
         tags,
         notes,
@@ -273,6 +220,25 @@ fn check(metadata: &Metadata) -> Result<(), InvalidSecret> {
     Ok(())
 }
 
+/// Whether values keep the limits.
+pub(super) fn check_values<'a>(
+    values: impl IntoIterator<Item = (&'a FieldName, &'a SecretBytes)>,
+) -> Result<(), InvalidSecret> {
+    let mut seen = BTreeSet::new();
+    for (name, value) in values {
+        ensure(!value.is_empty(), || {
+            InvalidSecret::EmptyValue(name.clone())
+        })?;
+        ensure(value.len() <= VALUE_MAX_BYTES, || {
+            InvalidSecret::ValueTooLong(name.clone())
+        })?;
+        ensure(seen.insert(name), || {
+            InvalidSecret::FieldTwice(name.clone())
+        })?;
+    }
+    Ok(())
+}
+
 /// RFC 3986 in so far as it matters here: a web scheme, then an authority with a host.
 fn is_web_url(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -285,23 +251,10 @@ fn is_web_url(url: &str) -> bool {
     is_web && is_clean && !host.is_empty() && !host.starts_with(':')
 }
 
-fn without_duplicates(tags: &[Tag]) -> Vec<Tag> {
-    let is_first =
-        |index: usize, tag: &Tag| tags.iter().position(|other| other == tag) == Some(index);
-    tags.iter()
-        .enumerate()
-        .filter(|(index, tag)| is_first(*index, tag))
-        .map(|(_, tag)| tag.clone())
-        .collect()
-}
-
-fn assign<T>(place: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *place = given;
-    }
-}
-
-fn ensure(holds: bool, broken: impl FnOnce() -> InvalidSecret) -> Result<(), InvalidSecret> {
+pub(super) fn ensure(
+    holds: bool,
+    broken: impl FnOnce() -> InvalidSecret,
+) -> Result<(), InvalidSecret> {
     if holds { Ok(()) } else { Err(broken()) }
 }
 
@@ -309,195 +262,6 @@ fn ensure(holds: bool, broken: impl FnOnce() -> InvalidSecret) -> Result<(), Inv
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn secret(bytes: &[u8]) -> SecretBytes {
-        SecretBytes::from_vec(bytes.to_vec())
-    }
-
-    fn field(name: &str, value: &[u8]) -> Field {
-        Field {
-            name: name.parse().expect("a field name"),
-            sensitive: true,
-            value: secret(value),
-        }
-    }
-
-    /// Applies a change to a new secret at the time 1000.
-    fn applied(change: Change) -> Result<Metadata, InvalidSecret> {
-        let mut metadata = Metadata::default();
-        change.apply_to(&mut metadata, 1000).map(|()| metadata)
-    }
-
-    fn with_value(change: Change) -> Change {
-        Change {
-            fields: vec![field("value", b"v")],
-            ..change
-        }
-    }
-
-    #[test]
-    fn each_limit_holds_at_its_edge() {
-        let tags = |count: usize| {
-            (0..count)
-                .map(|n| format!("t{n}").parse().expect("a tag"))
-                .collect()
-        };
-        let with_tags = |count| {
-            with_value(Change {
-                tags: Some(tags(count)),
-                ..Change::default()
-            })
-        };
-        assert!(applied(with_tags(TAGS_MAX)).is_ok());
-        assert_eq!(
-            applied(with_tags(TAGS_MAX + 1)),
-            Err(InvalidSecret::TooManyTags)
-        );
-
-        let with_notes = |length| {
-            with_value(Change {
-                notes: Some(Some("n".repeat(length))),
-                ..Change::default()
-            })
-        };
-        assert!(applied(with_notes(NOTES_MAX_BYTES)).is_ok());
-        assert_eq!(
-            applied(with_notes(NOTES_MAX_BYTES + 1)),
-            Err(InvalidSecret::NotesTooLong)
-        );
-
-        assert!(applied(Change::value(secret(&vec![0; VALUE_MAX_BYTES]))).is_ok());
-        let value: FieldName = VALUE_FIELD.parse().expect("a field name");
-        let too_long = Change::value(secret(&vec![0; VALUE_MAX_BYTES + 1]));
-        assert_eq!(
-            applied(too_long),
-            Err(InvalidSecret::ValueTooLong(value.clone()))
-        );
-        assert_eq!(
-            applied(Change::value(secret(b""))),
-            Err(InvalidSecret::EmptyValue(value))
-        );
-
-        let with_fields = |count: usize| Change {
-            fields: (0..count).map(|n| field(&format!("f{n}"), b"v")).collect(),
-            ..Change::default()
-        };
-        assert!(applied(with_fields(FIELDS_MAX)).is_ok());
-        assert_eq!(
-            applied(with_fields(FIELDS_MAX + 1)),
-            Err(InvalidSecret::TooManyFields)
-        );
-        assert_eq!(applied(Change::default()), Err(InvalidSecret::NoValue));
-
-        let bindings = |count: usize| {
-            let name = |n| {
-                (
-                    format!("E{n}").parse().expect("a name"),
-                    "value".parse().expect("a field name"),
-                )
-            };
-            with_value(Change {
-                bindings: Some((0..count).map(name).collect()),
-                ..Change::default()
-            })
-        };
-        assert!(applied(bindings(BINDINGS_MAX)).is_ok());
-        assert_eq!(
-            applied(bindings(BINDINGS_MAX + 1)),
-            Err(InvalidSecret::TooManyBindings)
-        );
-
-        let expiring = |at| {
-            with_value(Change {
-                expires_at: Some(Some(at)),
-                ..Change::default()
-            })
-        };
-        assert_eq!(
-            applied(expiring(1001)).map(|metadata| metadata.expires_at),
-            Ok(Some(1001))
-        );
-        assert_eq!(applied(expiring(1000)), Err(InvalidSecret::Expired));
-    }
-
-    #[test]
-    fn urls_are_of_the_web_and_have_a_host() {
-        let with_url = |url: &str| {
-            with_value(Change {
-                url: Some(Some(url.to_owned())),
-                ..Change::default()
-            })
-        };
-        for good in [
-            "https://example.com",
-            "HTTP://user@[::1]:80/a?b#c",
-            "http://h",
-        ] {
-            assert!(applied(with_url(good)).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "example.com",
-            "ftp://h",
-            "https://",
-            "https:///path",
-            "https://u@",
-            "http://:80",
-            "http://a b",
-        ] {
-            assert_eq!(
-                applied(with_url(bad)),
-                Err(InvalidSecret::UrlMalformed),
-                "{bad}"
-            );
-        }
-        let longest = format!("http://{}", "h".repeat(URL_MAX_BYTES - 7));
-        assert!(applied(with_url(&longest)).is_ok());
-        assert_eq!(
-            applied(with_url(&format!("{longest}h"))),
-            Err(InvalidSecret::UrlTooLong)
-        );
-    }
-
-    #[test]
-    fn a_binding_needs_its_field_and_a_field_comes_once() {
-        let (env, name): (EnvName, FieldName) = (
-            "PGHOST".parse().expect("a name"),
-            "host".parse().expect("a name"),
-        );
-        let bindings = Some(BTreeMap::from([(env.clone(), name.clone())]));
-        let unbound = with_value(Change {
-            bindings,
-            ..Change::default()
-        });
-        assert_eq!(
-            applied(unbound),
-            Err(InvalidSecret::UnknownField {
-                env,
-                field: name.clone()
-            })
-        );
-        let twice = Change {
-            fields: vec![field("host", b"a"), field("host", b"b")],
-            ..Change::default()
-        };
-        assert_eq!(applied(twice), Err(InvalidSecret::FieldTwice(name)));
-    }
-
-    #[test]
-    fn duplicate_tags_count_once() {
-        let tags: Vec<Tag> = ["b", "a", "b"]
-            .map(|tag| tag.parse().expect("a tag"))
-            .into();
-        let metadata = applied(with_value(Change {
-            tags: Some(tags.clone()),
-            ..Change::default()
-        }));
-        assert_eq!(
-            metadata.map(|metadata| metadata.tags),
-            Ok(tags[..2].to_vec())
-        );
-    }
 
     #[test]
     fn a_secret_expires_at_its_time() {

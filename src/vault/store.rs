@@ -12,9 +12,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::change::Change;
 use super::digest::SetDigest;
 use super::keys::{Keys, place};
-use super::record::{Change, Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata};
+use super::record::{
+    Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata, check, check_values,
+};
 use super::{VaultError, crypto};
 use crate::crypto::{CryptoError, MAC_BYTES, TAG_BYTES};
 use crate::name::SecretName;
@@ -141,6 +144,17 @@ pub enum Stored {
     Updated,
 }
 
+/// What [`Transaction::rename`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renamed {
+    /// The secret has its new name.
+    Done,
+    /// There is no secret of the old name.
+    Missing,
+    /// There is a secret of the new name; nothing is changed.
+    Taken,
+}
+
 impl<'a> Transaction<'a> {
     pub(super) fn begin(connection: &'a Connection, keys: &'a Keys) -> Result<Self, VaultError> {
         let transaction =
@@ -170,8 +184,7 @@ impl<'a> Transaction<'a> {
                     Stored::Created,
                 ),
             };
-        change.apply_to(&mut metadata, now)?;
-        let fields = merge(fields, change.fields);
+        let fields = change.apply(&mut metadata, fields, now)?;
         let entry = Entry {
             name: name.clone(),
             metadata,
@@ -180,6 +193,57 @@ impl<'a> Transaction<'a> {
         };
         self.write(id, &entry, &fields)?;
         Ok(stored)
+    }
+
+    /// Stores a secret as it was kept elsewhere, with its own times, in place of one of the same name. It may have expired.
+    ///
+    /// # Errors
+    /// [`VaultError::Invalid`] if it breaks a rule; nothing is changed then.
+    pub fn put(&self, entry: &Entry, fields: &Fields) -> Result<Stored, VaultError> {
+        check(&entry.metadata)?;
+        check_values(fields.iter().map(|field| (&field.name, &field.value)))?;
+        let (id, stored) = match whole_row(&self.transaction, self.keys, &entry.name)? {
+            Some((OpenedEntry { id, .. }, _)) => (id, Stored::Updated),
+            None => (crypto::random()?, Stored::Created),
+        };
+        self.write(id, entry, fields)?;
+        Ok(stored)
+    }
+
+    /// Whether there is a secret of that name.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`].
+    pub fn contains(&self, name: &SecretName) -> Result<bool, VaultError> {
+        let query = "SELECT 1 FROM secrets WHERE name_index = ?1";
+        let mut statement = self.transaction.prepare_cached(query)?;
+        Ok(statement.exists([name_index(self.keys, name)])?)
+    }
+
+    /// Gives a secret another name. `now` is in unix seconds.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`], [`VaultError::Corrupted`].
+    pub fn rename(
+        &self,
+        old: &SecretName,
+        new: &SecretName,
+        now: i64,
+    ) -> Result<Renamed, VaultError> {
+        let Some((opened, fields)) = whole_row(&self.transaction, self.keys, old)? else {
+            return Ok(Renamed::Missing);
+        };
+        if self.contains(new)? {
+            return Ok(Renamed::Taken);
+        }
+        self.delete(old)?;
+        let entry = Entry {
+            name: new.clone(),
+            updated_at: now,
+            ..opened.entry
+        };
+        self.write(opened.id, &entry, &fields)?;
+        Ok(Renamed::Done)
     }
 
     /// Deletes the secret. Says whether it was there.
@@ -241,17 +305,6 @@ impl<'a> Transaction<'a> {
             .plus(new.unwrap_or(SetDigest::EMPTY))
             .write(&self.transaction, self.keys)
     }
-}
-
-fn merge(old: Fields, new: Vec<Field>) -> Fields {
-    let mut fields = old.0;
-    for field in new {
-        match fields.iter_mut().find(|known| known.name == field.name) {
-            Some(known) => *known = field,
-            None => fields.push(field),
-        }
-    }
-    Fields(fields)
 }
 
 /// The random id of a row: what binds its two blobs to it.

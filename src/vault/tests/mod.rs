@@ -11,7 +11,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::*;
-use crate::name::Tag;
+use crate::name::{EnvName, FieldName, Tag};
 
 const SMALL: KdfParams = KdfParams {
     memory_kib: 64,
@@ -136,58 +136,147 @@ fn a_change_leaves_alone_what_it_does_not_give() {
     assert_eq!(value(&vault, "k"), Some(b"new".to_vec()));
 }
 
-#[test]
-fn a_secret_may_have_several_fields() {
-    let (_dir, vault) = new_vault();
-    let field = |name: &str, sensitive, value: &str| Field {
-        name: name.parse().expect("a field name"),
-        sensitive,
-        value: secret(value.as_bytes()),
-    };
-    let bindings = Some(BTreeMap::from([(
-        "PGHOST".parse().expect("a name"),
-        "host".parse().expect("a name"),
-    )]));
-    let fields = vec![
-        field("host", false, "db.example"),
-        field("password", true, "p1"),
-    ];
-    set(
-        &vault,
-        "db",
-        Change {
-            fields,
-            bindings,
-            ..Change::default()
-        },
-    )
-    .expect("stored");
-    set(
-        &vault,
-        "db",
-        Change {
-            fields: vec![field("password", true, "p2")],
-            ..Change::default()
-        },
-    )
-    .expect("stored");
+/// What a secret has, as name, flag and value.
+fn shown(vault: &Vault, key: &str) -> Vec<(String, bool, String)> {
+    let fields = vault.reveal(&name(key)).expect("readable").expect("there");
+    let text = |value: &SecretBytes| String::from_utf8_lossy(value.expose()).into_owned();
+    fields
+        .iter()
+        .map(|field| (field.name.to_string(), field.sensitive, text(&field.value)))
+        .collect()
+}
 
-    let fields = vault.reveal(&name("db")).expect("readable").expect("there");
-    let shown: Vec<_> = fields
-        .into_iter()
-        .map(
-            |Field {
-                 name,
-                 sensitive,
-                 value,
-             }| (name.to_string(), sensitive, value.expose().to_vec()),
-        )
-        .collect();
-    let expected = [("host", false, "db.example"), ("password", true, "p2")];
-    assert_eq!(
-        shown,
-        expected.map(|(name, flag, value)| (name.to_owned(), flag, value.as_bytes().to_vec()))
-    );
+fn values(given: &[(&str, &str)]) -> Vec<(FieldName, SecretBytes)> {
+    let one = |(name, value): &(&str, &str)| {
+        let name = name.parse().expect("a field name");
+        (name, secret(value.as_bytes()))
+    };
+    given.iter().map(one).collect()
+}
+
+fn field(name: &str) -> FieldName {
+    name.parse().expect("a field name")
+}
+
+fn binding(env: &str, to: Option<&str>) -> BTreeMap<EnvName, Option<FieldName>> {
+    BTreeMap::from([(env.parse().expect("a name"), to.map(field))])
+}
+
+#[test]
+fn a_secret_may_have_several_fields_and_each_changes_alone() {
+    let (_dir, vault) = new_vault();
+    let change = |change| set(&vault, "db", change);
+    let created = Change {
+        values: values(&[("host", "db.example"), ("password", "p1")]),
+        sensitive: BTreeMap::from([(field("host"), false)]),
+        bindings: binding("PGHOST", Some("host")),
+        ..Change::default()
+    };
+    change(created).expect("stored");
+    let updated = Change {
+        values: values(&[("host", "db2.example"), ("port", "5432")]),
+        ..Change::default()
+    };
+    change(updated).expect("stored");
+    let expected = |all: &[(&str, bool, &str)]| {
+        let one = |&(name, flag, value): &(&str, bool, &str)| (name.into(), flag, value.into());
+        all.iter().map(one).collect::<Vec<(String, bool, String)>>()
+    };
+    let three = [
+        ("host", false, "db2.example"),
+        ("password", true, "p1"),
+        ("port", true, "5432"),
+    ];
+    assert_eq!(shown(&vault, "db"), expected(&three));
+
+    let flags = Change {
+        sensitive: BTreeMap::from([(field("port"), false), (field("host"), true)]),
+        removed: vec![field("password")],
+        ..Change::default()
+    };
+    change(flags).expect("stored");
+    let two = [("host", true, "db2.example"), ("port", false, "5432")];
+    assert_eq!(shown(&vault, "db"), expected(&two));
+
+    let bound = InvalidSecret::UnknownField {
+        env: "PGHOST".parse().expect("a name"),
+        field: field("host"),
+    };
+    let refused = [
+        (
+            Change {
+                removed: vec![field("host")],
+                ..Change::default()
+            },
+            bound,
+        ),
+        (
+            Change {
+                removed: vec![field("no")],
+                ..Change::default()
+            },
+            InvalidSecret::NoSuchField(field("no")),
+        ),
+        (
+            Change {
+                sensitive: BTreeMap::from([(field("no"), true)]),
+                ..Change::default()
+            },
+            InvalidSecret::NoSuchField(field("no")),
+        ),
+        (
+            Change {
+                bindings: binding("PGPORT", None),
+                ..Change::default()
+            },
+            InvalidSecret::NotBound("PGPORT".parse().expect("a name")),
+        ),
+    ];
+    for (wrong, rule) in refused {
+        let refused = change(wrong);
+        assert!(
+            matches!(&refused, Err(VaultError::Invalid(broken)) if *broken == rule),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(shown(&vault, "db"), expected(&two));
+    let unbound = Change {
+        removed: vec![field("host")],
+        bindings: binding("PGHOST", None),
+        ..Change::default()
+    };
+    change(unbound).expect("stored");
+    assert_eq!(shown(&vault, "db"), expected(&two[1..]));
+    vault.verify_set().expect("whole");
+}
+
+#[test]
+fn a_renamed_secret_keeps_all_but_its_name() {
+    let (_dir, vault) = new_vault();
+    set(&vault, "old", labelled()).expect("stored");
+    set_value(&vault, "other", "v");
+    let before = vault.entry(&name("old")).expect("readable").expect("there");
+    let rename = |old: &str, new: &str| {
+        let transaction = vault.begin().expect("a transaction");
+        let renamed = transaction.rename(&name(old), &name(new), NOW + 9);
+        transaction.commit().expect("committed");
+        renamed.expect("readable")
+    };
+    assert_eq!(rename("missing", "x"), Renamed::Missing);
+    assert_eq!(rename("old", "other"), Renamed::Taken);
+    assert_eq!(rename("old", "old"), Renamed::Taken);
+    assert_eq!(rename("old", "a/new"), Renamed::Done);
+    let after = vault.entry(&name("a/new")).expect("readable");
+    let expected = Entry {
+        name: name("a/new"),
+        updated_at: NOW + 9,
+        ..before
+    };
+    assert_eq!(after, Some(expected));
+    assert_eq!(value(&vault, "a/new"), Some(b"value-canary".to_vec()));
+    assert_eq!(value(&vault, "old"), None);
+    assert_eq!(value(&vault, "other"), Some(b"v".to_vec()));
+    vault.verify_set().expect("whole");
 }
 
 #[test]

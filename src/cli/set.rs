@@ -224,16 +224,20 @@ fn warn(short: Short, key: &SecretName, field: &FieldName) {
 
 /// A mistyped field is answered with the near one.
 fn failure(error: RunError, door: &PersonDoor, present: &[FieldInfo]) -> Failure {
-    let wanted = match &error {
-        RunError::Vault(VaultError::Invalid(InvalidSecret::NoSuchField(name)))
-        | RunError::Vault(VaultError::Invalid(InvalidSecret::UnknownField {
-            field: name, ..
-        })) => Some(name.clone()),
+    let broken = match &error {
+        RunError::Vault(VaultError::Invalid(broken)) => Some(broken.clone()),
         _ => None,
     };
     let failure = Failure::of(error, door);
-    match wanted {
-        Some(wanted) => failure.next_field(&wanted, present),
-        None => failure,
+    match broken {
+        Some(InvalidSecret::UnknownField { env, field })
+            if present.iter().any(|known| known.name == field) =>
+        {
+            failure.next(format!("--unbind {env} takes the binding away as well"))
+        }
+        Some(InvalidSecret::UnknownField { field, .. } | InvalidSecret::NoSuchField(field)) => {
+            failure.next_field(&field, present)
+        }
+        _ => failure,
     }
 }

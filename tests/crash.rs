@@ -1,0 +1,242 @@
+//! The program is killed, or the disk fills up, at each of its writes to files: nothing that was acknowledged is lost,
+//! nothing is half done, the vault opens and the log verifies.
+#![cfg(target_os = "linux")]
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use secretctl::broker::PersonDoor;
+use secretctl::name::SecretName;
+use secretctl::secret::SecretBytes;
+use secretctl::vault::{Change, Entry, LockedVault, Metadata, UnlockError};
+use support::{Answer, PASSWORD, Sandbox};
+
+const NEW_PASSWORD: &str = "incorrect zebra charger clip";
+/// Most writes of a command that are expected: one that makes more has another fault.
+const WRITES_MAX: usize = 1000;
+
+/// A command that changes the vault.
+struct Case {
+    arguments: &'static [&'static str],
+    stdin: &'static str,
+    /// What it says on standard error when the change is on the disk; empty if that is known by its end alone.
+    acknowledgement: &'static str,
+}
+
+/// The library that is put in front of the C library.
+fn library(directory: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/writes.c");
+    let library = directory.join("libwrites.so");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source)
+        .arg("-ldl");
+    assert!(compiler.status().expect("a C compiler").success());
+    library
+}
+
+/// A home directory to begin with, copied for each try.
+struct Scene {
+    tools: tempfile::TempDir,
+    library: PathBuf,
+    original: Sandbox,
+}
+
+impl Scene {
+    fn new(original: Sandbox) -> Self {
+        let tools = tempfile::tempdir().expect("a directory");
+        let library = library(tools.path());
+        Self {
+            tools,
+            library,
+            original,
+        }
+    }
+
+    fn with_secrets() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.set("OLD", "an old value");
+        sandbox.set("db/password", "first");
+        sandbox
+            .secretctl(["set", "OLD", "--notes", "old notes", "--tags", "a,b"])
+            .answer()
+            .succeeded();
+        Self::new(sandbox)
+    }
+
+    fn copy(&self) -> Sandbox {
+        let copy = Sandbox::empty();
+        let mut cp = Command::new("cp");
+        cp.arg("-a")
+            .arg(self.original.home().join("."))
+            .arg(copy.home());
+        assert!(cp.status().expect("cp").success());
+        copy
+    }
+
+    fn run(&self, sandbox: &Sandbox, case: &Case, at: Option<(usize, &str)>) -> Answer {
+        let mut command = sandbox
+            .secretctl(case.arguments)
+            .stdin(case.stdin)
+            .env("SECRETCTL_NEW_PASSWORD", NEW_PASSWORD)
+            .env("LD_PRELOAD", &self.library)
+            .env("WRITES_LOG", self.log());
+        if let Some((at, how)) = at {
+            command = command
+                .env("WRITES_AT", at.to_string())
+                .env("WRITES_HOW", how);
+        }
+        let _ = fs::remove_file(self.log());
+        command.answer()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.tools.path().join("writes")
+    }
+
+    /// The kinds of the writes of the last run.
+    fn writes(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// Tries the command with a fault at each of its writes.
+    fn survives(&self, case: &Case) {
+        let untouched = self.copy();
+        let before = State::of(&untouched);
+        let changed = self.copy();
+        let whole = self.run(&changed, case, None);
+        assert_eq!(whole.code, 0, "{whole:?}");
+        assert!(whole.stderr.contains(case.acknowledgement), "{whole:?}");
+        let writes = self.writes();
+        assert!((5..WRITES_MAX).contains(&writes.len()), "{writes:?}");
+        let after = State::of(&changed);
+        for how in ["kill", "half", "full"] {
+            let mut is_through = false;
+            for at in 1..WRITES_MAX {
+                let sandbox = self.copy();
+                let answer = self.run(&sandbox, case, Some((at, how)));
+                is_through = answer.code == 0;
+                let place = format!(
+                    "{:?}, {how} at write {at} of {:?}: {answer:?}",
+                    case.arguments,
+                    self.writes(),
+                );
+                if !is_through && how != "full" {
+                    assert_eq!(answer.code, -Signal::KILL.as_raw(), "{place}");
+                }
+                let state = State::of(&sandbox);
+                let is_told = !case.acknowledgement.is_empty()
+                    && answer.stderr.contains(case.acknowledgement);
+                if is_through || is_told {
+                    assert_eq!(state, after, "{place}");
+                } else {
+                    assert!(state == before || state == after, "{place}\n{state:?}");
+                }
+                state.is_usable(&sandbox, &place);
+                if is_through && self.writes().len() < at {
+                    break;
+                }
+            }
+            assert!(is_through, "{:?}, {how}", case.arguments);
+        }
+    }
+}
+
+/// What a person finds in the vault: nothing at all, or by which password which secrets.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    NoVault,
+    Vault(&'static str, Vec<Secret>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Secret {
+    name: SecretName,
+    metadata: Metadata,
+    values: Vec<Vec<u8>>,
+}
+
+impl State {
+    fn of(sandbox: &Sandbox) -> Self {
+        let open = |password: &'static str| {
+            let locked = LockedVault::open(&sandbox.vault()).ok()?;
+            match locked.unlock(&secret(password)) {
+                Ok(vault) => Some((password, vault)),
+                Err(UnlockError::WrongPassword) => None,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let Some((password, vault)) = [PASSWORD, NEW_PASSWORD].into_iter().find_map(open) else {
+            return Self::NoVault;
+        };
+        let secret = |entry: Entry| {
+            let fields = vault.reveal(&entry.name).expect("readable").expect("there");
+            let values = fields
+                .into_iter()
+                .map(|field| field.value.expose().to_owned());
+            Secret {
+                name: entry.name,
+                metadata: entry.metadata,
+                values: values.collect(),
+            }
+        };
+        let entries = vault.entries().expect("readable");
+        Self::Vault(password, entries.into_iter().map(secret).collect())
+    }
+
+    /// The vault takes changes, and set and log are whole; where there is no vault, one can be made.
+    fn is_usable(&self, sandbox: &Sandbox, place: &str) {
+        let Self::Vault(password, _) = self else {
+            let answer = sandbox.secretctl(["init"]).answer();
+            assert_eq!(answer.code, 0, "{place}\ninit: {answer}");
+            return;
+        };
+        let locked = LockedVault::open(&sandbox.vault()).expect("a vault");
+        let vault = locked
+            .unlock(&secret(password))
+            .unwrap_or_else(|error| panic!("{place}\n{error}"));
+        let door = PersonDoor::new(vault, None);
+        let name = "USABLE".parse().expect("a name");
+        door.set(&name, Change::value(secret("a value")))
+            .unwrap_or_else(|error| panic!("{place}\n{error}"));
+        let (_, problems) = door.verify().expect("readable");
+        assert_eq!(problems, [""; 0], "{place}");
+    }
+}
+
+fn secret(text: &str) -> SecretBytes {
+    SecretBytes::from_vec(text.into())
+}
+
+macro_rules! cases {
+    ($($test:ident: $scene:expr, $arguments:expr, $stdin:expr, $acknowledgement:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                $scene.survives(&Case {
+                    arguments: &$arguments,
+                    stdin: $stdin,
+                    acknowledgement: $acknowledgement,
+                });
+            }
+        )*
+    };
+}
+
+cases! {
+    making_a_vault: Scene::new(Sandbox::empty()), ["init"], "", "Created a vault";
+    a_new_secret: Scene::with_secrets(), ["set", "NEW"], "a new value", "Stored NEW";
+    a_new_value: Scene::with_secrets(), ["set", "OLD"], "another value", "Updated OLD";
+    new_metadata: Scene::with_secrets(), ["set", "OLD", "--tags", "c", "--notes", ""], "", "Updated OLD";
+    a_deletion: Scene::with_secrets(), ["delete", "OLD", "--force"], "", "Deleted OLD";
+    a_look_at_a_value: Scene::with_secrets(), ["get", "OLD"], "", "";
+    a_run: Scene::with_secrets(), ["run", "-k", "OLD", "--", "true"], "", "";
+}

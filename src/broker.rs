@@ -67,6 +67,7 @@ pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, St
 
 use self::judge::Judge;
 use crate::audit::{self, Action, Commit, Detail, Log, Recorded, Source};
+use crate::crypto::MacKey;
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
 use crate::vault::{AuditKeys, Transaction, Vault};
@@ -185,7 +186,7 @@ fn audit_keys(vault: &Vault) -> audit::Keys {
     } = vault.audit_keys();
     audit::Keys {
         vault_id,
-        epochs,
+        epochs: epochs.iter().map(MacKey::new).collect(),
         detail,
         fingerprint,
         head,

@@ -216,6 +216,30 @@ pub fn mac_is_valid(key: &Key, parts: &[&[u8]], code: &[u8]) -> bool {
     wiping_the_stack(|| hmac_of(key, parts).verify_slice(code).is_ok())
 }
 
+/// A key of [`mac`] for many messages: what depends on the key alone is done once. Wiped when dropped.
+pub struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    /// Of this key.
+    pub fn new(key: &Key) -> Self {
+        Self(hmac(key))
+    }
+
+    /// As [`mac`].
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        self.of(parts).finalize().into_bytes().into()
+    }
+
+    /// As [`mac_is_valid`].
+    pub fn is_valid(&self, parts: &[&[u8]], code: &[u8]) -> bool {
+        self.of(parts).verify_slice(code).is_ok()
+    }
+
+    fn of(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        with_parts(self.0.clone(), parts)
+    }
+}
+
 /// Random bytes of the operating system.
 ///
 /// # Errors
@@ -250,7 +274,10 @@ fn hmac(key: &Key) -> Hmac<Sha256> {
 }
 
 fn hmac_of(key: &Key, parts: &[&[u8]]) -> Hmac<Sha256> {
-    let mut hmac = hmac(key);
+    with_parts(hmac(key), parts)
+}
+
+fn with_parts(mut hmac: Hmac<Sha256>, parts: &[&[u8]]) -> Hmac<Sha256> {
     for part in parts {
         hmac.update(&length(part));
         hmac.update(part);

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{AuditError, Keys};
-use crate::crypto::{self, MAC_BYTES};
+use crate::crypto::{self, MAC_BYTES, MacKey};
 
 /// Version of the canonical form, part of every hash.
 const CHAIN_VERSION: &[u8] = b"secretctl audit 1";
@@ -65,18 +65,18 @@ impl<'a> Row<'a> {
 
     /// `HMAC-SHA256(audit key of the epoch, version, vault, every column)`; none if there is no such epoch.
     pub(super) fn hash(&self, keys: &Keys) -> Option<Hash> {
-        self.with_parts(keys, crypto::mac)
+        self.with_parts(keys, MacKey::mac)
     }
 
     pub(super) fn is_authentic(&self, keys: &Keys, hash: &[u8]) -> bool {
-        self.with_parts(keys, |key, parts| crypto::mac_is_valid(key, parts, hash))
+        self.with_parts(keys, |key, parts| key.is_valid(parts, hash))
             .unwrap_or(false)
     }
 
     fn with_parts<T>(
         &self,
         keys: &Keys,
-        use_parts: impl FnOnce(&crypto::Key, &[&[u8]]) -> T,
+        use_parts: impl FnOnce(&MacKey, &[&[u8]]) -> T,
     ) -> Option<T> {
         let key = keys.epochs.get(usize::try_from(self.epoch).ok()?)?;
         let parts: [&[u8]; 12] = [
@@ -140,17 +140,39 @@ pub(super) fn detail_place<'a>(
     ]
 }
 
-/// The last record: how many there must be, and the last hash.
-#[derive(Clone, Copy)]
-pub(super) struct Head {
+/// Where the log begins: the last record that was pruned. Those before it are gone as well, so its number is also how
+/// many were pruned in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checkpoint {
     pub(super) sequence: i64,
     pub(super) hash: Hash,
 }
 
-impl Head {
-    pub(super) const EMPTY: Self = Self {
+impl Checkpoint {
+    /// Nothing was pruned.
+    pub(super) const START: Self = Self {
         sequence: 0,
         hash: [0; MAC_BYTES],
+    };
+}
+
+/// What must be true of the log: its last record, where it begins, and how long records are kept. It is one sealed row,
+/// written with every record, so that none of this can be removed or set back without the rest.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) sequence: i64,
+    pub(super) hash: Hash,
+    pub(super) checkpoint: Checkpoint,
+    /// In seconds; zero for ever.
+    pub(super) retention_seconds: u64,
+}
+
+impl Head {
+    pub(super) const EMPTY: Self = Self {
+        sequence: Checkpoint::START.sequence,
+        hash: Checkpoint::START.hash,
+        checkpoint: Checkpoint::START,
+        retention_seconds: 0,
     };
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, AuditError> {
@@ -162,25 +184,43 @@ impl Head {
         let sealed = sealed.ok_or(AuditError::NoHead)?;
         let opened = crypto::open(&keys.head, &head_place(keys), &sealed)
             .map_err(|_| AuditError::ForgedHead)?;
-        let (sequence, hash) = opened
-            .expose()
-            .split_first_chunk()
-            .ok_or(AuditError::ForgedHead)?;
-        let hash = hash.try_into().map_err(|_| AuditError::ForgedHead)?;
-        Ok(Self {
-            sequence: i64::from_be_bytes(*sequence),
-            hash,
-        })
+        Self::from_bytes(opened.expose()).ok_or(AuditError::ForgedHead)
     }
 
     pub(super) fn write(&self, connection: &Connection, keys: &Keys) -> Result<(), AuditError> {
-        let head = [self.sequence.to_be_bytes().as_slice(), &self.hash].concat();
-        let sealed = crypto::seal(&keys.head, &head_place(keys), &head)?;
+        let sealed = crypto::seal(&keys.head, &head_place(keys), &self.to_bytes())?;
         let statement = "INSERT OR REPLACE INTO metadata (name, value) VALUES (?1, ?2)";
         connection
             .prepare_cached(statement)?
             .execute((HEAD_ROW, sealed))?;
         Ok(())
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        [
+            self.sequence.to_be_bytes().as_slice(),
+            &self.hash,
+            &self.checkpoint.sequence.to_be_bytes(),
+            &self.checkpoint.hash,
+            &self.retention_seconds.to_be_bytes(),
+        ]
+        .concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (sequence, rest) = bytes.split_first_chunk()?;
+        let (hash, rest) = rest.split_first_chunk()?;
+        let (checkpoint_sequence, rest) = rest.split_first_chunk()?;
+        let (checkpoint_hash, rest) = rest.split_first_chunk()?;
+        Some(Self {
+            sequence: i64::from_be_bytes(*sequence),
+            hash: *hash,
+            checkpoint: Checkpoint {
+                sequence: i64::from_be_bytes(*checkpoint_sequence),
+                hash: *checkpoint_hash,
+            },
+            retention_seconds: u64::from_be_bytes(rest.try_into().ok()?),
+        })
     }
 }
 

@@ -9,108 +9,90 @@ use crate::name::SecretName;
 /// Length of a name's fingerprint, in bytes: enough to tell all names of a vault apart.
 const FINGERPRINT_BYTES: usize = 16;
 
-/// What was done or asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// The vault was made.
-    VaultInit,
-    /// The vault was unlocked.
-    VaultUnlock,
-    /// A secret was created or changed.
-    SecretSet,
-    /// A value was shown to a person.
-    SecretGet,
-    /// Names and metadata were listed.
-    SecretList,
-    /// Somebody asked whether a secret exists.
-    SecretExists,
-    /// A masked value was shown to an agent.
-    SecretGetMasked,
-    /// A secret was deleted.
-    SecretDelete,
-    /// A secret got another name.
-    SecretRename,
-    /// Values were exported.
-    SecretExport,
-    /// It was decided whether a command may run with secrets.
-    SecretRun,
-    /// A command that was allowed has ended.
-    SecretRunOutcome,
-    /// A person began to filter secrets out of a text.
-    SecretFilter,
-    /// The end of that text was reached.
-    SecretFilterOutcome,
-    /// The log was exported.
-    AuditExport,
-    /// The compiled code of a policy module, in the cache, was changed by somebody.
-    ModuleCache,
+/// An enum whose variants are words of the log.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The word in the log.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+    };
 }
 
-impl Action {
-    /// The word in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::VaultInit => "vault.init",
-            Self::VaultUnlock => "vault.unlock",
-            Self::SecretSet => "secret.set",
-            Self::SecretGet => "secret.get",
-            Self::SecretList => "secret.list",
-            Self::SecretExists => "secret.exists",
-            Self::SecretGetMasked => "secret.get_masked",
-            Self::SecretDelete => "secret.delete",
-            Self::SecretRename => "secret.rename",
-            Self::SecretExport => "secret.export",
-            Self::SecretRun => "secret.run",
-            Self::SecretRunOutcome => "secret.run.outcome",
-            Self::SecretFilter => "secret.filter",
-            Self::SecretFilterOutcome => "secret.filter.outcome",
-            Self::AuditExport => "audit.export",
-            Self::ModuleCache => "module.cache",
-        }
+words! {
+    /// What was done or asked for.
+    Action {
+        /// The vault was made.
+        VaultInit = "vault.init",
+        /// The vault was unlocked.
+        VaultUnlock = "vault.unlock",
+        /// A secret was created or changed.
+        SecretSet = "secret.set",
+        /// A value was shown to a person.
+        SecretGet = "secret.get",
+        /// Names and metadata were listed.
+        SecretList = "secret.list",
+        /// Somebody asked whether a secret exists.
+        SecretExists = "secret.exists",
+        /// A masked value was shown to an agent.
+        SecretGetMasked = "secret.get_masked",
+        /// A secret was deleted.
+        SecretDelete = "secret.delete",
+        /// A secret got another name.
+        SecretRename = "secret.rename",
+        /// Values were exported.
+        SecretExport = "secret.export",
+        /// It was decided whether a command may run with secrets.
+        SecretRun = "secret.run",
+        /// A command that was allowed has ended.
+        SecretRunOutcome = "secret.run.outcome",
+        /// A person began to filter secrets out of a text.
+        SecretFilter = "secret.filter",
+        /// The end of that text was reached.
+        SecretFilterOutcome = "secret.filter.outcome",
+        /// The oldest records were removed.
+        AuditPrune = "audit.prune",
+        /// It was set how long records are kept.
+        AuditRetention = "audit.retention",
+        /// The compiled code of a policy module, in the cache, was changed by somebody.
+        ModuleCache = "module.cache",
     }
 }
 
-/// The door through which it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The command line.
-    Cli,
-    /// An agent.
-    Mcp,
-    /// A window.
-    Ui,
-}
-
-impl Source {
-    /// The word in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cli => "cli",
-            Self::Mcp => "mcp",
-            Self::Ui => "ui",
-        }
+words! {
+    /// The door through which it came.
+    Source {
+        /// The command line.
+        Cli = "cli",
+        /// An agent.
+        Mcp = "mcp",
+        /// A window.
+        Ui = "ui",
     }
 }
 
-/// How it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was allowed, or done.
-    Success,
-    /// It was refused.
-    Denied,
-    /// It failed.
-    Error,
-}
-
-impl Outcome {
-    /// The word in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Denied => "denied",
-            Self::Error => "error",
-        }
+words! {
+    /// How it went.
+    Outcome {
+        /// It was allowed, or done.
+        Success = "success",
+        /// It was refused.
+        Denied = "denied",
+        /// It failed.
+        Error = "error",
     }
 }
 
@@ -179,6 +161,23 @@ pub struct Detail {
     /// What was hidden in the output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redactions: Vec<Redaction>,
+    /// The records that were removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Pruned>,
+    /// How long records are kept from now on, such as `90d` or `forever`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<String>,
+}
+
+/// Records that were removed from the start of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// The first of them.
+    pub first: i64,
+    /// The last of them.
+    pub last: i64,
+    /// The moment that all of them are older than: RFC 3339, UTC.
+    pub before: String,
 }
 
 /// A module that decided.
@@ -231,13 +230,19 @@ impl Entry {
         )?)
     }
 
-    /// One fingerprint behind the other. Keyed: a bare hash of a name can be guessed.
+    /// One fingerprint behind the other.
     pub(super) fn fingerprints(&self, keys: &Keys) -> Vec<u8> {
-        let fingerprint =
-            |name: &SecretName| crypto::mac(&keys.fingerprint, &[name.as_str().as_bytes()]);
         self.keys
             .iter()
-            .flat_map(|name| fingerprint(name).into_iter().take(FINGERPRINT_BYTES))
+            .flat_map(|name| fingerprint(keys, name))
             .collect()
     }
+}
+
+/// Stands for a name in the open columns. Keyed: a bare hash of a name can be guessed.
+pub(super) fn fingerprint(keys: &Keys, name: &SecretName) -> [u8; FINGERPRINT_BYTES] {
+    let whole = crypto::mac(&keys.fingerprint, &[name.as_str().as_bytes()]);
+    let mut start = [0; FINGERPRINT_BYTES];
+    start.copy_from_slice(&whole[..FINGERPRINT_BYTES]);
+    start
 }

@@ -11,6 +11,9 @@
 
 mod chain;
 mod entry;
+mod filter;
+mod follow;
+mod prune;
 mod read;
 mod verify;
 
@@ -22,12 +25,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use ulid::Ulid;
 
-use crate::crypto::{self, CryptoError, Key};
+use crate::crypto::{self, CryptoError, Key, MacKey};
 
 use chain::{Head, Row};
 
-pub use entry::{Action, Detail, Entry, Module, Outcome, Redaction, Source};
-pub use read::{Export, Filter, Record};
+pub use entry::{Action, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
+pub use filter::{Actions, Filter};
+pub use follow::{Followed, Follower};
+pub use prune::{RETENTION_MIN_SECONDS, empty_journal};
+pub use read::{Export, Record};
 pub use verify::{PROBLEMS_MAX, Problem, Report};
 
 /// Longest details of one record, in bytes: a command line of the usual limits, and one cannot fill the disk.
@@ -48,6 +54,23 @@ pub enum AuditError {
     /// The details of a record are too long.
     #[error("the details of an audit record have more than {DETAIL_MAX_BYTES} bytes")]
     DetailTooLong,
+    /// Records that were to be removed are not as they were written. They are evidence, and stay.
+    #[error("nothing was removed: {0}")]
+    NotPruned(Problem),
+    /// Records would be kept for less than a day.
+    #[error("records are kept for a day at least")]
+    RetentionTooShort,
+    /// The log that is followed has become shorter: an earlier state of the vault was put back.
+    #[error("the log was set back from record {from} to {to}")]
+    SetBack {
+        /// The last record that was seen.
+        from: i64,
+        /// The last record now.
+        to: i64,
+    },
+    /// The log that is followed goes on under a key that this process does not have.
+    #[error("the log goes on under a new key, which this process does not have")]
+    NewKey,
     /// A formula failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -58,7 +81,7 @@ pub struct Keys {
     /// The vault the log belongs to.
     pub vault_id: [u8; 16],
     /// The chain's keys; new records get the last one, its index is the epoch. At least one.
-    pub epochs: Vec<Key>,
+    pub epochs: Vec<MacKey>,
     /// Seals the details of a record.
     pub detail: Key,
     /// Makes the fingerprints of names.
@@ -171,9 +194,20 @@ impl Log {
         };
         let hash = row.hash(&self.keys).ok_or(CryptoError::NotAuthentic)?;
         row.insert(connection, &hash)?;
-        Head { sequence, hash }.write(connection, &self.keys)?;
+        let head = Head {
+            sequence,
+            hash,
+            ..head
+        };
+        head.write(connection, &self.keys)?;
         Ok(RecordId { sequence, id })
     }
+}
+
+/// One state of the database for several queries, while other processes write. None within a transaction, which has one.
+fn snapshot(connection: &Connection) -> rusqlite::Result<Option<rusqlite::Transaction<'_>>> {
+    let begin = || connection.unchecked_transaction();
+    connection.is_autocommit().then(begin).transpose()
 }
 
 /// Nanoseconds since 1970, UTC: lasts until 2262.

@@ -4,29 +4,10 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use super::chain::{self, Row, stored_hash};
-use super::entry::{Detail, Outcome, Sealed, Source};
-use super::{AuditError, Keys, Log};
+use super::entry::{Detail, Outcome, Sealed};
+use super::{AuditError, Filter, Keys, Log, snapshot};
 use crate::crypto;
 use crate::name::SecretName;
-
-/// Which records are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only so many, the newest; none for all.
-    pub limit: Option<u32>,
-    /// Not before this time, in nanoseconds since 1970.
-    pub since_ns: Option<i64>,
-    /// Not after this time, in nanoseconds since 1970.
-    pub until_ns: Option<i64>,
-    /// Only with this outcome.
-    pub outcome: Option<Outcome>,
-    /// Only from this door.
-    pub source: Option<Source>,
-    /// Only the record with this ULID.
-    pub id: Option<String>,
-    /// Only the record at this place in the chain.
-    pub sequence: Option<i64>,
-}
 
 /// A record of the log, opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,42 +113,92 @@ pub struct Export<'a> {
 }
 
 impl Log {
-    /// The records that are wanted, oldest first.
+    /// Hands over the records that are wanted one by one, oldest first; memory does not grow with their number.
     ///
     /// # Errors
-    /// [`AuditError::Database`]. A record that was tampered with is no error; it is marked.
+    /// [`AuditError::Database`], or what `take` returns, which ends it. A record that was tampered with is no error; it is
+    /// marked.
+    pub fn each<E: From<AuditError>>(
+        &self,
+        connection: &Connection,
+        filter: &Filter,
+        mut take: impl FnMut(&Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _snapshot = snapshot(connection).map_err(AuditError::from)?;
+        let Some(first) = self.first_wanted(connection, filter)? else {
+            return Ok(());
+        };
+        let (conditions, values) = filter.conditions(&self.keys);
+        let query = format!(
+            "SELECT {} FROM audit_log WHERE {conditions} AND sequence >= {first} ORDER BY sequence",
+            chain::COLUMNS
+        );
+        let mut statement = connection.prepare(&query).map_err(AuditError::from)?;
+        let rows = statement.query(rusqlite::params_from_iter(values));
+        let mut rows = rows.map_err(AuditError::from)?;
+        while let Some(row) = rows.next().map_err(AuditError::from)? {
+            let record = self.open_row(row)?;
+            if filter.wants(&record) {
+                take(&record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All of them at once.
+    ///
+    /// # Errors
+    /// As [`Log::each`].
     pub fn list(
         &self,
         connection: &Connection,
         filter: &Filter,
     ) -> Result<Vec<Record>, AuditError> {
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {} FROM audit_log
-             WHERE time_ns >= ?1 AND time_ns <= ?2 AND (?3 IS NULL OR result = ?3)
-               AND (?4 IS NULL OR source = ?4) AND (?5 IS NULL OR id = ?5)
-               AND (?6 IS NULL OR sequence = ?6)
-             ORDER BY sequence DESC LIMIT ?7",
-            chain::COLUMNS
-        ))?;
-        let mut rows = statement.query((
-            filter.since_ns.unwrap_or(i64::MIN),
-            filter.until_ns.unwrap_or(i64::MAX),
-            filter.outcome.map(Outcome::as_str),
-            filter.source.map(Source::as_str),
-            &filter.id,
-            filter.sequence,
-            filter.limit.map_or(i64::MAX, i64::from),
-        ))?;
         let mut records = Vec::new();
-        while let Some(row) = rows.next()? {
-            records.push(Record::open(
-                &Row::read(row)?,
-                stored_hash(row)?,
-                &self.keys,
-            ));
-        }
-        records.reverse();
+        self.each(connection, filter, |record| -> Result<(), AuditError> {
+            records.push(record.clone());
+            Ok(())
+        })?;
         Ok(records)
+    }
+
+    /// Where the wanted records begin: the newest are counted from the end. None if none is wanted.
+    fn first_wanted(
+        &self,
+        connection: &Connection,
+        filter: &Filter,
+    ) -> Result<Option<i64>, AuditError> {
+        let limit = match filter.limit {
+            None => return Ok(Some(i64::MIN)),
+            Some(limit) => limit,
+        };
+        let columns = if filter.needs_opening() {
+            chain::COLUMNS
+        } else {
+            "sequence"
+        };
+        let (conditions, values) = filter.conditions(&self.keys);
+        let query =
+            format!("SELECT {columns} FROM audit_log WHERE {conditions} ORDER BY sequence DESC");
+        let mut statement = connection.prepare(&query)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+        let (mut first, mut found) = (None, 0);
+        while found < limit
+            && let Some(row) = rows.next()?
+        {
+            if !filter.needs_opening() || filter.wants(&self.open_row(row)?) {
+                (first, found) = (Some(row.get(0)?), found + 1);
+            }
+        }
+        Ok(first)
+    }
+
+    fn open_row(&self, row: &rusqlite::Row) -> Result<Record, AuditError> {
+        Ok(Record::open(
+            &Row::read(row)?,
+            stored_hash(row)?,
+            &self.keys,
+        ))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::chain::{self, Hash, Head, Row, stored_hash};
-use super::{AuditError, Keys, Log};
+use super::chain::{self, Checkpoint, Hash, Head, Row, stored_hash};
+use super::{AuditError, Keys, Log, snapshot};
 
 /// Most problems that a report names. The rest is counted by nobody: the log is broken.
 pub const PROBLEMS_MAX: usize = 20;
@@ -54,12 +54,16 @@ pub enum Problem {
         last: i64,
     },
     /// A record stands where the head says there is none: it was added, or the head was set back.
-    #[error("record {sequence} (id {id}) stands outside of the log, which has records 1 to {last}")]
+    #[error(
+        "record {sequence} (id {id}) stands outside of the log, which has records {first} to {last}"
+    )]
     Outside {
         /// Where it stands.
         sequence: i64,
         /// Its ULID, as found.
         id: String,
+        /// The first record by the head: those before it were pruned.
+        first: i64,
         /// The last record by the head.
         last: i64,
     },
@@ -82,6 +86,8 @@ pub enum Problem {
 pub struct Report {
     /// How many records were read.
     pub records: u64,
+    /// How many records were pruned before, by the head.
+    pub pruned: u64,
     /// What is wrong, at most [`PROBLEMS_MAX`] findings, in the order of the records.
     pub problems: Vec<Problem>,
 }
@@ -99,11 +105,7 @@ impl Log {
     /// # Errors
     /// [`AuditError::Database`] if the records cannot be read at all. What was tampered with is in the report.
     pub fn verify(&self, connection: &Connection) -> Result<Report, AuditError> {
-        // One snapshot for head and records, while other processes append.
-        let snapshot = connection
-            .is_autocommit()
-            .then(|| connection.unchecked_transaction())
-            .transpose()?;
+        let snapshot = snapshot(connection)?;
         let (head, head_problem) = match Head::read(connection, &self.keys) {
             Ok(head) => (Some(head), None),
             Err(AuditError::NoHead) => (None, Some(Problem::NoHead)),
@@ -111,24 +113,35 @@ impl Log {
             Err(error) => return Err(error),
         };
         let mut walk = Walk::new(&self.keys, head);
-        let mut statement = connection.prepare(&format!(
-            "SELECT {} FROM audit_log ORDER BY sequence",
-            chain::COLUMNS
-        ))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()?
-            && !walk.is_full()
-        {
-            walk.visit(row)?;
-        }
+        walk.rows(connection, i64::MAX)?;
         walk.end();
         walk.problems.extend(head_problem);
         name_moved(connection, &self.keys, &mut walk.problems)?;
         drop(snapshot);
         Ok(Report {
             records: walk.records,
+            pruned: walk.checkpoint().sequence.unsigned_abs(),
             problems: walk.problems,
         })
+    }
+
+    /// The hash of the record at `last`, if all records up to it are as they were written.
+    pub(super) fn verify_start(
+        &self,
+        connection: &Connection,
+        head: Head,
+        last: i64,
+    ) -> Result<Hash, AuditError> {
+        let mut walk = Walk::new(&self.keys, Some(head));
+        walk.rows(connection, last)?;
+        let missing = Problem::Removed {
+            first: walk.last + 1,
+            last,
+        };
+        match (walk.problems.into_iter().next(), walk.last_hash) {
+            (None, Some(hash)) if walk.last == last => Ok(hash),
+            (problem, _) => Err(AuditError::NotPruned(problem.unwrap_or(missing))),
+        }
     }
 }
 
@@ -145,44 +158,70 @@ struct Walk<'k> {
 
 impl<'k> Walk<'k> {
     fn new(keys: &'k Keys, head: Option<Head>) -> Self {
-        let Head { sequence, hash } = Head::EMPTY;
-        Self {
+        let mut walk = Self {
             keys,
             head,
             records: 0,
-            last: sequence,
-            last_hash: Some(hash),
+            last: 0,
+            last_hash: None,
             problems: Vec::new(),
+        };
+        if head.is_some() {
+            let Checkpoint { sequence, hash } = walk.checkpoint();
+            (walk.last, walk.last_hash) = (sequence, Some(hash));
         }
+        walk
+    }
+
+    /// Where the log begins.
+    fn checkpoint(&self) -> Checkpoint {
+        self.head.map_or(Checkpoint::START, |head| head.checkpoint)
     }
 
     fn is_full(&self) -> bool {
         self.problems.len() >= PROBLEMS_MAX
     }
 
+    /// Visits all records up to `last`.
+    fn rows(&mut self, connection: &Connection, last: i64) -> Result<(), AuditError> {
+        let query = format!(
+            "SELECT {} FROM audit_log WHERE sequence <= ?1 ORDER BY sequence",
+            chain::COLUMNS
+        );
+        let mut statement = connection.prepare(&query)?;
+        let mut rows = statement.query([last])?;
+        while let Some(row) = rows.next()?
+            && !self.is_full()
+        {
+            self.visit(row)?;
+        }
+        Ok(())
+    }
+
     fn visit(&mut self, row: &rusqlite::Row) -> Result<(), AuditError> {
         self.records += 1;
         let sequence: i64 = row.get(0)?;
         let id = || {
-            row.get_ref(1)
-                .ok()
-                .and_then(|id| id.as_bytes().ok())
-                .unwrap_or_default()
+            let id = row.get_ref(1).ok().and_then(|id| id.as_bytes().ok());
+            String::from_utf8_lossy(id.unwrap_or_default()).into_owned()
         };
-        let id = || String::from_utf8_lossy(id()).into_owned();
+        let first = self.checkpoint().sequence.saturating_add(1);
         if let Some(last) = self
             .head
             .map(|head| head.sequence)
-            .filter(|last| !(1..=*last).contains(&sequence))
+            .filter(|last| !(first..=*last).contains(&sequence))
         {
             self.problems.push(Problem::Outside {
                 sequence,
                 id: id(),
+                first,
                 last,
             });
             return Ok(());
         }
-        if sequence > self.last + 1 {
+        // Without the head nobody knows where the log begins.
+        let is_first = self.head.is_none() && self.records == 1;
+        if sequence > self.last.saturating_add(1) && !is_first {
             self.problems.push(Problem::Removed {
                 first: self.last + 1,
                 last: sequence - 1,

@@ -1,5 +1,7 @@
 //! The log as a whole: what it keeps, and what it shows without the keys.
 
+mod follow;
+mod prune;
 mod tamper;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +33,9 @@ fn keys(epochs: u8) -> Keys {
     let key = |byte: u8| Key::from_slice(&[byte; 32]).expect("32 bytes");
     Keys {
         vault_id: [9; 16],
-        epochs: (0..epochs).map(|epoch| key(100 + epoch)).collect(),
+        epochs: (0..epochs)
+            .map(|epoch| MacKey::new(&key(100 + epoch)))
+            .collect(),
         detail: key(1),
         fingerprint: key(2),
         head: key(3),
@@ -101,6 +105,7 @@ fn an_untouched_log_is_intact() {
         log().verify(&connection).expect("readable"),
         Report {
             records: 5,
+            pruned: 0,
             problems: vec![]
         }
     );
@@ -113,6 +118,7 @@ fn an_empty_log_is_intact() {
         log().verify(&open(&path)).expect("readable"),
         Report {
             records: 0,
+            pruned: 0,
             problems: vec![]
         }
     );
@@ -306,6 +312,7 @@ fn details_have_a_limit() {
         log().verify(&connection).expect("readable"),
         Report {
             records: 0,
+            pruned: 0,
             problems: vec![]
         }
     );
@@ -367,6 +374,7 @@ fn a_new_epoch_continues_the_chain() {
         second.verify(&connection).expect("readable"),
         Report {
             records: 6,
+            pruned: 0,
             problems: vec![]
         }
     );
@@ -446,6 +454,7 @@ fn processes_and_threads_append_to_one_chain() {
     }
     let expected = Report {
         records: 4 * PER_WRITER as u64,
+        pruned: 0,
         problems: vec![],
     };
     assert_eq!(log().verify(&open(&path)).expect("readable"), expected);

@@ -192,6 +192,7 @@ fn a_forged_record_is_named() {
     let outside = |sequence| Problem::Outside {
         sequence,
         id: "FORGED".to_owned(),
+        first: 1,
         last: 5,
     };
     assert_eq!(problems(&connection), [outside(0), outside(6)]);
@@ -216,6 +217,7 @@ fn a_head_set_back_is_named() {
         [Problem::Outside {
             sequence: 6,
             id,
+            first: 1,
             last: 5
         }]
     );
@@ -290,7 +292,7 @@ fn a_log_of_another_vault_or_key_does_not_verify() {
         ..keys(1)
     };
     let other_key = Keys {
-        epochs: vec![Key::from_slice(&[0; 32]).expect("32 bytes")],
+        epochs: vec![MacKey::new(&Key::from_slice(&[0; 32]).expect("32 bytes"))],
         ..keys(1)
     };
     for (keys, expected) in [(other_vault, 6), (other_key, 5)] {

@@ -24,6 +24,7 @@ mod jail;
 mod judge;
 mod keep;
 mod keyring;
+mod log;
 mod names;
 mod person;
 mod plan;
@@ -57,8 +58,9 @@ pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
 pub use crate::audit::{
-    Filter as AuditFilter, Module as AuditModule, Outcome as AuditOutcome, Record as AuditRecord,
-    Redaction as AuditRedaction,
+    Actions as AuditActions, AuditError, Detail as AuditDetail, Filter as AuditFilter, Followed,
+    Follower, Module as AuditModule, Outcome as AuditOutcome, Pruned, Record as AuditRecord,
+    Redaction as AuditRedaction, Source as AuditSource,
 };
 pub use crate::policy::{Expectation, PinError, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};

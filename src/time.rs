@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,14 @@ pub fn now() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Nanoseconds since 1970-01-01 00:00 UTC.
+pub fn now_ns() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The local time zone's offset from UTC at this moment, in minutes.
@@ -83,6 +92,72 @@ impl FromStr for Span {
         };
         let seconds = number.checked_mul(unit_seconds).ok_or("that is too long")?;
         Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
+impl fmt::Display for Span {
+    /// In the largest unit that gives a whole number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let units = [(DAY_SECONDS, "d"), (HOUR_SECONDS, "h"), (60, "m")];
+        let fits = |(length, _): &(u64, &str)| seconds.is_multiple_of(*length);
+        let (length, unit) = units.into_iter().find(fits).unwrap_or((1, "s"));
+        write!(f, "{}{unit}", seconds / length)
+    }
+}
+
+/// A point in time as people write it: how long ago, a day, or the moment itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// This long before now.
+    Ago(Duration),
+    /// This day, in the local time zone.
+    Day(Date),
+    /// This moment.
+    At(Timestamp),
+}
+
+impl Point {
+    /// Its first nanosecond since 1970, as seen from `now_ns`.
+    pub fn start_ns(self, now_ns: i64) -> Result<i64, &'static str> {
+        const RANGE: &str = "that is too far from now";
+        let midnight = |date: Date| date.to_zoned(TimeZone::system()).map(|day| day.timestamp());
+        let moment = match self {
+            Self::Ago(span) => {
+                let span = i64::try_from(span.as_nanos()).map_err(|_| RANGE)?;
+                return now_ns.checked_sub(span).ok_or(RANGE);
+            }
+            Self::Day(date) => midnight(date).map_err(|_| RANGE)?,
+            Self::At(moment) => moment,
+        };
+        i64::try_from(moment.as_nanosecond()).map_err(|_| RANGE)
+    }
+
+    /// Its last nanosecond since 1970: a day ends with the next one's beginning.
+    pub fn end_ns(self, now_ns: i64) -> Result<i64, &'static str> {
+        match self {
+            Self::Day(date) => {
+                let next = date.tomorrow().map_err(|_| "that is too far from now")?;
+                Self::Day(next).start_ns(now_ns).map(|next| next - 1)
+            }
+            other => other.start_ns(now_ns),
+        }
+    }
+}
+
+impl FromStr for Point {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "write a span before now such as 7d, a date such as 2026-11-22, or a moment such as 2026-11-22T10:00:00+01:00";
+        if let Ok(Span(span)) = text.parse() {
+            return Ok(Self::Ago(span));
+        }
+        // A moment would be read as its day.
+        match text.contains(['T', 't', ' ']) {
+            true => text.parse().map(Self::At).map_err(|_| RULE),
+            false => text.parse().map(Self::Day).map_err(|_| RULE),
+        }
     }
 }
 
@@ -181,6 +256,53 @@ mod tests {
             "99999999999999999y",
         ] {
             assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_written_in_the_largest_unit_that_fits() {
+        let cases = [
+            (0, "0d"),
+            (1, "1s"),
+            (60, "1m"),
+            (5400, "90m"),
+            (7200, "2h"),
+            (86_400, "1d"),
+            (90 * 86_400, "90d"),
+        ];
+        for (seconds, text) in cases {
+            let span = Span(Duration::from_secs(seconds));
+            assert_eq!(span.to_string(), text);
+            assert_eq!(text.parse(), Ok(span));
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_is_a_span_a_day_or_a_moment() {
+        const SECOND: i64 = 1_000_000_000;
+        let day = 86_400 * SECOND;
+        let bounds = |text: &str| {
+            let point: Point = text.parse().ok()?;
+            Some((
+                point.start_ns(5 * SECOND).ok()?,
+                point.end_ns(5 * SECOND).ok()?,
+            ))
+        };
+        assert_eq!(bounds("2s"), Some((3 * SECOND, 3 * SECOND)));
+        assert_eq!(bounds("1970-01-01T01:00:01+01:00"), Some((SECOND, SECOND)));
+        let (start, end) = bounds("2026-11-22").expect("a day");
+        assert_eq!(end - start, day - 1);
+        for bad in [
+            "",
+            "x",
+            "-1d",
+            "2026-13-01",
+            "2026-11-22T10:00",
+            "10:00",
+            "9999y",
+            "now",
+        ] {
+            assert_eq!(bounds(bad), None, "{bad}");
         }
     }
 

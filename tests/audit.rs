@@ -321,7 +321,7 @@ async fn an_untouched_log_is_verified() {
         .json();
     assert_eq!(
         json,
-        json!({ "valid": true, "records": 10, "problems": [] })
+        json!({ "valid": true, "records": 10, "pruned": 0, "problems": [] })
     );
 }
 
@@ -375,7 +375,7 @@ async fn person_and_agent_use_one_vault_at_the_same_time() {
         .json();
     assert_eq!(
         json,
-        json!({ "valid": true, "records": records, "problems": [] })
+        json!({ "valid": true, "records": records, "pruned": 0, "problems": [] })
     );
     let keys = sandbox.secretctl(["list"]).answer().succeeded();
     assert_eq!(keys.text().lines().count(), 1 + 2 * ROUNDS);

@@ -205,3 +205,26 @@ fn deleting_asks_first() {
         .answer()
         .is(0, "", "No secrets found.\n");
 }
+
+#[test]
+fn pruning_asks_first() {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "export SECRETCTL_PASSWORD='{PASSWORD}'; echo y | $S audit prune --before 2090-07-01T00:00:00Z"
+    );
+    let question = "Remove records 1 to 1, from before 2090-07-01T00:00:00Z for good? [y/N] ";
+    for (answer, said, code) in [
+        ("n", "error: nothing was removed\n", 1),
+        (
+            "y",
+            "Removed records 1 to 1, from before 2090-07-01T00:00:00Z.\n",
+            0,
+        ),
+    ] {
+        let mut terminal = Terminal::start(&sandbox, &script);
+        terminal.shows(question);
+        terminal.types(answer);
+        terminal.shows(said);
+        terminal.ends(code);
+    }
+}

@@ -50,32 +50,37 @@ impl Log {
         self.prune_for(transaction, before_ns, source, None)
     }
 
-    /// Removes the records that are kept no longer. Takes constant time if there are none.
+    /// The moment since which records are kept, in nanoseconds since 1970, if there are older ones by more than a day.
+    /// Takes constant time.
     ///
     /// # Errors
-    /// As [`Log::prune`].
-    pub fn keep_retention<C: Commit>(
-        &self,
-        connection: &Connection,
-        begin: impl FnOnce() -> Result<C, AuditError>,
-        source: Source,
-    ) -> Result<Option<Pruned>, AuditError> {
-        let kept = Head::read(connection, &self.keys)?.retention_seconds;
-        if kept == 0 {
+    /// [`AuditError::NoHead`], [`AuditError::ForgedHead`], [`AuditError::Database`].
+    pub fn outdated(&self, connection: &Connection) -> Result<Option<i64>, AuditError> {
+        let Some(kept) = self.retention_seconds(connection)? else {
             return Ok(None);
-        }
+        };
         let kept_ns = i64::try_from(kept)
             .unwrap_or(i64::MAX)
             .saturating_mul(SECOND_NS);
         let before_ns = now_ns().saturating_sub(kept_ns);
         let oldest = "SELECT time_ns FROM audit_log ORDER BY sequence LIMIT 1";
-        let oldest: Option<i64> = connection
-            .query_row(oldest, [], |row| row.get(0))
-            .optional()?;
-        if oldest.is_none_or(|oldest| oldest >= before_ns.saturating_sub(RETENTION_SLACK_NS)) {
-            return Ok(None);
-        }
-        self.prune_for(begin()?, before_ns, source, Some(RETENTION_REASON))
+        let mut oldest = connection.prepare(oldest)?;
+        let oldest: Option<i64> = oldest.query_row([], |row| row.get(0)).optional()?;
+        let limit = before_ns.saturating_sub(RETENTION_SLACK_NS);
+        Ok(oldest.filter(|oldest| *oldest < limit).map(|_| before_ns))
+    }
+
+    /// Removes the records before what [`Log::outdated`] gave.
+    ///
+    /// # Errors
+    /// As [`Log::prune`].
+    pub fn keep_retention<C: Commit>(
+        &self,
+        transaction: C,
+        before_ns: i64,
+        source: Source,
+    ) -> Result<Option<Pruned>, AuditError> {
+        self.prune_for(transaction, before_ns, source, Some(RETENTION_REASON))
     }
 
     /// How long records are kept, in seconds; none for ever.

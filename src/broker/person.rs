@@ -15,7 +15,7 @@ use super::plan::Start;
 use super::run::{Finished, Job, Output};
 use super::selection::{self, Selected};
 use super::{Broker, RunError};
-use crate::audit::{self, Action, Detail, Filter, Log, Outcome, Record, Source};
+use crate::audit::{self, Action, Detail, Log, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName};
 use crate::policy::{self, Grant, Workdir};
 use crate::sanitize::{Channel, Sanitized};
@@ -244,14 +244,9 @@ impl PersonDoor {
         broker.execute(&grant, job, stdin, cancel, output)
     }
 
-    /// Records of the log, oldest first.
-    pub fn audit_list(&self, filter: &Filter) -> Result<Vec<Record>, RunError> {
-        let broker = &self.broker;
-        Ok(broker.log.list(broker.vault().connection(), filter)?)
-    }
-
-    /// Compares the whole log, and the set of secrets, with what they must be. Gives the number of records and what is wrong.
-    pub fn verify(&self) -> Result<(u64, Vec<String>), RunError> {
+    /// Compares the whole log, and the set of secrets, with what they must be. Gives the numbers of records that are there
+    /// and that were pruned, and what is wrong.
+    pub fn verify(&self) -> Result<(u64, u64, Vec<String>), RunError> {
         let vault = self.broker.vault();
         let report = self.broker.log.verify(vault.connection())?;
         let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
@@ -260,7 +255,7 @@ impl PersonDoor {
             Err(VaultError::Corrupted(fact)) => problems.push(fact.to_owned()),
             Err(error) => return Err(error.into()),
         }
-        Ok((report.records, problems))
+        Ok((report.records, report.pruned, problems))
     }
 
     /// Records the use, then reads the values. Gives the record's id as well.

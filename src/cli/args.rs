@@ -1,5 +1,6 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
+mod audit;
 mod policy;
 mod secrets;
 
@@ -8,6 +9,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::audit::{
+    AuditCommand, AuditExportArgs, AuditFormat, AuditListArgs, AuditPruneArgs, Retention,
+    WantedArgs,
+};
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 pub(super) use self::secrets::{
     DeleteArgs, ExportArgs, ExportFormat, GetArgs, Kind, ListArgs, RenameArgs, SetArgs,
@@ -128,51 +133,6 @@ pub(super) struct FilterArgs {
     /// Secret or pattern to hide; may be given several times
     #[arg(long = "key", short, required = true, value_name = "KEY")]
     pub(super) keys: Vec<KeyPattern>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum AuditCommand {
-    /// Print the newest records, oldest first
-    List {
-        /// Most records to print
-        #[arg(long, default_value_t = 100, value_name = "N")]
-        limit: usize,
-        /// Only what was denied
-        #[arg(long)]
-        denied: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print all of a record: who asked for what, what decided, and what would change the decision
-    Show {
-        /// The number in front of the line that `audit list` prints, or the record's id
-        #[arg(value_name = "ID")]
-        id: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check that no record was changed, removed, reordered, forged or cut off
-    Verify {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print all records
-    Export {
-        /// Format of the export
-        #[arg(long, short, value_enum, default_value_t = AuditFormat::Json)]
-        format: AuditFormat,
-    },
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum AuditFormat {
-    /// A JSON array
-    Json,
-    /// Comma-separated values with a header
-    Csv,
 }
 
 #[derive(Debug, Args)]

@@ -1,40 +1,73 @@
 //! `secretctl audit`
 
+mod export;
+mod follow;
+mod prune;
+
 use serde_json::json;
 
-use super::args::{AuditCommand, AuditFormat};
+use super::args::{AuditCommand, AuditFormat, AuditListArgs, WantedArgs};
 use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
 use crate::broker::{AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction};
+use crate::time::{self, Point};
 
 pub(super) fn run(access: &Access, command: &AuditCommand) -> Result<u8, Failure> {
     match command {
-        AuditCommand::List {
-            limit,
-            denied,
-            json,
-        } => list(access, *limit, *denied, *json),
+        AuditCommand::List(args) => list(access, args),
         AuditCommand::Show { id, json } => show(access, id, *json),
         AuditCommand::Verify { json } => verify(access, *json),
-        AuditCommand::Export { format } => export(access, *format),
+        AuditCommand::Export(args) => export::run(access, args),
+        AuditCommand::Prune(args) => prune::run(access, args),
+        AuditCommand::Retention { kept } => prune::retention(access, *kept),
     }
 }
 
-fn list(access: &Access, limit: usize, denied: bool, as_json: bool) -> Result<u8, Failure> {
-    let filter = AuditFilter {
-        limit: Some(u32::try_from(limit).unwrap_or(u32::MAX)),
-        outcome: denied.then_some(AuditOutcome::Denied),
-        ..AuditFilter::default()
+fn filter(wanted: &WantedArgs) -> Result<AuditFilter, Failure> {
+    let now = time::now_ns();
+    let bound = |point: Option<Point>, of: fn(Point, i64) -> Result<i64, &'static str>| {
+        let bound = point.map(|point| of(point, now)).transpose();
+        bound.map_err(|fact| Failure::new(fact).with_code(codes::USAGE))
     };
-    let records = access.door()?.audit_list(&filter)?;
-    if as_json {
-        return output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>());
+    Ok(AuditFilter {
+        since_ns: bound(wanted.since, Point::start_ns)?,
+        until_ns: bound(wanted.until, Point::end_ns)?,
+        actions: wanted.action.clone(),
+        outcome: wanted.result,
+        source: wanted.source,
+        key: wanted.key.clone(),
+        agent: wanted.agent.clone(),
+        ..AuditFilter::default()
+    })
+}
+
+fn list(access: &Access, args: &AuditListArgs) -> Result<u8, Failure> {
+    let wanted = filter(&args.wanted)?;
+    let denied = args.denied.then_some(AuditOutcome::Denied);
+    let filter = AuditFilter {
+        limit: Some(args.limit),
+        outcome: denied.or(wanted.outcome),
+        ..wanted
+    };
+    let door = access.door()?;
+    if args.follow {
+        return follow::run(&door, &filter, args.json);
     }
-    if records.is_empty() {
-        output::done("No audit records found.");
-    }
-    output::result(records.iter().map(line).collect::<String>().as_bytes())
+    output::stream(|out| {
+        if args.json {
+            return export::records(&door, &filter, AuditFormat::Json, out);
+        }
+        let mut is_empty = true;
+        door.audit_each(&filter, |record| -> Result<(), Failure> {
+            is_empty = false;
+            Ok(out.write_all(line(record).as_bytes())?)
+        })?;
+        if is_empty {
+            output::done("No audit records found.");
+        }
+        Ok(())
+    })
 }
 
 /// `number  time  source  action  result  keys  command  (why)`
@@ -45,6 +78,7 @@ fn line(record: &AuditRecord) -> String {
     // An exit code says by itself how the command ended.
     let ended = detail.ended.as_ref().filter(|_| exit.is_none());
     let why = detail.reason.as_ref().or(ended);
+    let kept = detail.retention.as_ref();
     let parts = [
         Some(record.sequence.to_string()),
         Some(record.timestamp()),
@@ -55,6 +89,8 @@ fn line(record: &AuditRecord) -> String {
         (!keys.is_empty()).then(|| keys.join(",")),
         record.command(),
         exit,
+        detail.pruned.as_ref().map(prune::range),
+        kept.map(|kept| format!("records are kept: {kept}")),
         why.map(|why| format!("({why})")),
         (!record.is_authentic).then(|| "NOT AUTHENTIC".to_owned()),
     ];
@@ -103,7 +139,7 @@ fn details(record: &AuditRecord) -> String {
     let duration = detail.duration_ms.map(|duration| format!("{duration} ms"));
     let text = |text: &Option<String>| text.clone().into_iter().collect();
     let one = |text: String| vec![text];
-    let all: [(&str, Vec<String>); 19] = [
+    let all: [(&str, Vec<String>); 21] = [
         ("record", one(record.sequence.to_string())),
         ("id", one(record.id.clone())),
         ("time", one(record.timestamp())),
@@ -122,6 +158,8 @@ fn details(record: &AuditRecord) -> String {
         ("exit code", text(&exit_code)),
         ("duration", text(&duration)),
         ("hidden", redactions),
+        ("removed", text(&detail.pruned.as_ref().map(prune::range))),
+        ("kept", text(&detail.retention)),
         ("modules", modules),
     ];
     let layers = [
@@ -148,7 +186,7 @@ fn details(record: &AuditRecord) -> String {
 }
 
 fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
-    let (records, problems) = access.door()?.verify()?;
+    let (records, pruned, problems) = access.door()?.verify()?;
     let code = if problems.is_empty() {
         codes::DONE
     } else {
@@ -156,7 +194,7 @@ fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
     };
     if as_json {
         output::json(
-            &json!({ "valid": problems.is_empty(), "records": records, "problems": problems }),
+            &json!({ "valid": problems.is_empty(), "records": records, "pruned": pruned, "problems": problems }),
         )?;
         return Ok(code);
     }
@@ -164,71 +202,11 @@ fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
         let fact = format!("the vault was tampered with:\n  {}", problems.join("\n  "));
         return Err(Failure::new(fact).with_code(code));
     }
-    let text = format!("{records} records verified\nChain integrity: OK\nNo gaps detected\n");
+    let before = match pruned {
+        0 => String::new(),
+        pruned => format!("{pruned} records were pruned before them\n"),
+    };
+    let text =
+        format!("{records} records verified\n{before}Chain integrity: OK\nNo gaps detected\n");
     output::result(text.as_bytes())
-}
-
-fn export(access: &Access, format: AuditFormat) -> Result<u8, Failure> {
-    let records = access.door()?.audit_list(&AuditFilter::default())?;
-    match format {
-        AuditFormat::Json => {
-            output::json(&records.iter().map(AuditRecord::export).collect::<Vec<_>>())
-        }
-        AuditFormat::Csv => output::result(&csv(&records).map_err(Failure::new)?),
-    }
-}
-
-fn csv(records: &[AuditRecord]) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record([
-        "timestamp",
-        "action",
-        "source",
-        "keys",
-        "command",
-        "success",
-        "result",
-        "agent",
-        "rule",
-        "reason",
-        "exit_code",
-        "sequence",
-        "id",
-    ])?;
-    for record in records {
-        let keys: Vec<&str> = record.keys.iter().map(|key| key.as_str()).collect();
-        let detail = &record.detail;
-        let success = record.result == AuditOutcome::Success.as_str();
-        let cells = [
-            record.timestamp(),
-            record.action.clone(),
-            record.source.clone(),
-            keys.join(" "),
-            record.command().unwrap_or_default(),
-            success.to_string(),
-            record.result.clone(),
-            detail.agent.clone().unwrap_or_default(),
-            detail.rule.clone().unwrap_or_default(),
-            detail.reason.clone().unwrap_or_default(),
-            detail
-                .exit_code
-                .map(|code| code.to_string())
-                .unwrap_or_default(),
-            record.sequence.to_string(),
-            record.id.clone(),
-        ];
-        writer.write_record(cells.map(inert))?;
-    }
-    writer
-        .into_inner()
-        .map_err(|error| error.into_error().into())
-}
-
-/// A cell that a spreadsheet takes as text: what it would take as a formula gets an apostrophe in front.
-fn inert(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        format!("'{cell}")
-    } else {
-        cell
-    }
 }

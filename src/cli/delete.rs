@@ -17,7 +17,8 @@ pub(super) fn run(access: &Access, args: &DeleteArgs) -> Result<u8, Failure> {
     Ok(super::codes::DONE)
 }
 
-fn confirm(question: &str) -> Result<bool, Failure> {
+/// Asks on the terminal, whatever standard input and output are.
+pub(super) fn confirm(question: &str) -> Result<bool, Failure> {
     let no_terminal =
         |_| Failure::new("there is no terminal to ask whether this is meant").next("use --force");
     let answer = terminal::ask(question).map_err(no_terminal)?;

@@ -2,7 +2,7 @@
 
 use super::args::McpServerArgs;
 use super::failure::Failure;
-use super::unlock::Access;
+use super::unlock::{Access, told};
 use crate::broker::AgentDoor;
 use crate::mcp;
 
@@ -12,6 +12,7 @@ pub(super) fn run(access: &Access, args: McpServerArgs) -> Result<u8, Failure> {
         None => std::env::current_dir()?,
     };
     let door = AgentDoor::new(access.vault()?, &project, access.password_file());
+    told(door.keep_retention());
     door.opened()?;
     mcp::serve(door, args.agent_id)?;
     Ok(super::codes::DONE)

@@ -19,6 +19,7 @@ mod list;
 mod mcp_server;
 mod modules;
 mod new;
+mod new_file;
 mod output;
 mod policy;
 mod rename;

@@ -1,6 +1,9 @@
 //! Everything this program prints. Writing fails like any other step: a closed pipe is no panic.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -18,6 +21,64 @@ pub(super) fn result(bytes: &[u8]) -> Result<u8, Failure> {
         // Whoever read this has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(codes::DONE),
         written => written.map(|()| codes::DONE).map_err(Failure::from),
+    }
+}
+
+/// Lets a long result be written to standard output piece by piece. Whoever reads it may go away when they have seen enough.
+pub(super) fn stream(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut out = BufWriter::new(Reader {
+        stdout: io::stdout().lock(),
+        is_gone: false,
+    });
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+    match written {
+        Err(_) if out.get_ref().is_gone => {
+            // What is left is for nobody.
+            let _ = out.into_parts();
+            Ok(codes::DONE)
+        }
+        written => written.map(|()| codes::DONE),
+    }
+}
+
+/// Standard output, and whether its reader is still there.
+struct Reader {
+    stdout: io::StdoutLock<'static>,
+    is_gone: bool,
+}
+
+impl Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stdout.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.stdout.flush();
+        self.note(flushed)
+    }
+}
+
+impl Reader {
+    fn note<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        let is_pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.is_gone |= done.as_ref().is_err_and(is_pipe);
+        done
+    }
+}
+
+/// Waits for this long, or until whoever reads standard output has gone away; says which.
+pub(super) fn is_closed_within(time: Duration) -> Result<bool, Failure> {
+    let stdout = io::stdout();
+    // No event is asked for: that the other end was closed is reported always.
+    let mut wanted = [PollFd::new(&stdout, PollFlags::empty())];
+    let time = Timespec::try_from(time).map_err(Failure::new)?;
+    match rustix::event::poll(&mut wanted, Some(&time)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(Failure::new(error)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
 use super::output;
-use crate::broker::PersonDoor;
+use crate::broker::{PersonDoor, RunError};
 use crate::secret::SecretBytes;
 use crate::vault::{LockedVault, PASSWORD_MAX_BYTES, Vault};
 
@@ -65,7 +65,9 @@ impl Access {
 
     /// Unlocks the vault for a person.
     pub(super) fn door(&self) -> Result<PersonDoor, Failure> {
-        Ok(PersonDoor::new(self.vault()?, self.password_file()))
+        let door = PersonDoor::new(self.vault()?, self.password_file());
+        told(door.keep_retention());
+        Ok(door)
     }
 
     /// Whether the vault can be unlocked without asking.
@@ -99,6 +101,13 @@ impl Access {
             Some(path) => read_password(Path::new(path)).map(Some),
             None => Ok(self.password.take()),
         }
+    }
+}
+
+/// A log that is not shortened is no reason to do nothing else.
+pub(super) fn told<T>(kept: Result<T, RunError>) {
+    if let Err(error) = kept {
+        output::warn(&format!("no old records were removed: {error}"));
     }
 }
 

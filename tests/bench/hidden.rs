@@ -12,9 +12,7 @@
 )]
 mod support;
 
-use std::fs;
 use std::hint::black_box;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use secretctl::broker::{AgentDoor, Cancel, RunRequest};
@@ -57,9 +55,7 @@ fn main() -> Result<()> {
     let names: Vec<String> = (0..50).map(|i| format!("api/key-{i}")).collect();
     place.add(&names)?;
     place.add(&[NAMES[0].to_owned()])?;
-    let policy = place.vault().join("mcp-policy.yaml");
-    fs::write(&policy, POLICY)?;
-    fs::set_permissions(policy, fs::Permissions::from_mode(0o600))?;
+    support::policy(&place, POLICY)?;
     let vault = LockedVault::open(&place.vault())?.unlock(&password())?;
     let door = AgentDoor::new(vault, &place.path("project"), None);
 

@@ -31,9 +31,7 @@ impl Place {
         let place = Self { base };
         PersonDoor::create(&place.vault(), &password())?;
         place.add(&["API_KEY".to_owned()])?;
-        let policy = place.vault().join("mcp-policy.yaml");
-        fs::write(&policy, POLICY)?;
-        fs::set_permissions(policy, fs::Permissions::from_mode(0o600))?;
+        policy(&place, POLICY)?;
         Ok(place)
     }
 
@@ -68,6 +66,16 @@ impl Place {
     pub(crate) fn vault(&self) -> PathBuf {
         self.path("vault")
     }
+}
+
+/// Writes the policy file of the place.
+pub(crate) fn policy(place: &Place, text: &str) -> Result<()> {
+    let policy = place.vault().join("mcp-policy.yaml");
+    fs::write(&policy, text)?;
+    Ok(fs::set_permissions(
+        policy,
+        fs::Permissions::from_mode(0o600),
+    )?)
 }
 
 /// The password of the vault.

@@ -238,8 +238,8 @@ fn retention_removes_what_is_older_by_more_than_a_day() {
     }
     let log = log();
     let keep = || {
-        let begin = || Ok(begin(&connection));
-        let kept = log.keep_retention(&connection, begin, Source::Mcp);
+        let before_ns = log.outdated(&connection).expect("readable")?;
+        let kept = log.keep_retention(begin(&connection), before_ns, Source::Mcp);
         kept.expect("done")
             .map(|pruned| (pruned.first, pruned.last))
     };

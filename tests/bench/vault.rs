@@ -1,0 +1,338 @@
+//! The vault and the log as they grow: `cargo bench --bench vault`.
+//!
+//! What runs in a process of its own is told with the most memory that it had, beyond what unlocking took.
+
+#![expect(clippy::print_stdout, reason = "a benchmark reports")]
+
+#[expect(dead_code, reason = "policy and paths are not needed here")]
+mod support;
+
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use secretctl::audit::{self, Action, Commit, Detail, Entry, Log, Outcome, Source};
+use secretctl::broker::{AgentDoor, AuditFilter, PersonDoor};
+use secretctl::crypto::{self, KdfParams, MacKey};
+use secretctl::secret::SecretBytes;
+use secretctl::vault::{Change, LockedVault, Vault};
+use support::{Place, Result, SECRET, median, ms, password, time};
+
+/// Starts of the program: each unlocks the vault.
+const STARTS: usize = 11;
+/// Calls of what is quick.
+const CALLS: usize = 301;
+/// Calls of what reads all secrets.
+const LISTS: usize = 11;
+const RECORDS: usize = 1_000_000;
+/// Secrets in the vaults, beside `API_KEY`.
+const SIZES: [usize; 3] = [4, 1_000, 100_000];
+const AGENT: &str = "agent";
+const POLICY: &str = "version: 1\ndefault_action: allow\n";
+
+/// What is done in a process of its own, with an unlocked vault; its name is the program's argument.
+type Task = fn(Vault) -> Result<Duration>;
+
+const TASKS: [(&str, Task); 7] = [
+    ("entry and values of one", |vault| {
+        let name = "API_KEY".parse()?;
+        calls(CALLS, || {
+            black_box((vault.entry(&name)?, vault.reveal(&name)?));
+            Ok(())
+        })
+    }),
+    ("an agent asks for a name, recorded", |vault| {
+        let door = AgentDoor::new(vault, Path::new("/"), None);
+        let name = "API_KEY".parse()?;
+        calls(CALLS, || {
+            black_box(door.matching(AGENT, &name)?);
+            Ok(())
+        })
+    }),
+    ("an agent asks for a pattern, recorded", |vault| {
+        let door = AgentDoor::new(vault, Path::new("/"), None);
+        let pattern = "API_K*".parse()?;
+        calls(LISTS, || {
+            black_box(door.matching(AGENT, &pattern)?);
+            Ok(())
+        })
+    }),
+    ("list", |vault| {
+        calls(LISTS, || {
+            black_box(vault.entries()?);
+            Ok(())
+        })
+    }),
+    ("verify the set", |vault| {
+        calls(LISTS, || Ok(vault.verify_set()?))
+    }),
+    (VERIFY, |vault| {
+        let door = PersonDoor::new(vault, None);
+        calls(3, || {
+            let (_, _, problems) = door.verify()?;
+            if problems.is_empty() {
+                Ok(())
+            } else {
+                Err(problems.join("; ").into())
+            }
+        })
+    }),
+    (EXPORT, |vault| {
+        let door = PersonDoor::new(vault, None);
+        calls(1, || {
+            let take = |record: &_| -> Result<()> {
+                black_box(record);
+                Ok(())
+            };
+            door.audit_each(&AuditFilter::default(), take)
+        })
+    }),
+];
+const VERIFY: &str = "verify the log";
+const EXPORT: &str = "open each record of the log";
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(task), Some(vault)) = (arguments.next(), arguments.next()) {
+        return child(&task, Path::new(&vault));
+    }
+    kdf()?;
+    let place = Place::new()?;
+    support::policy(&place, POLICY)?;
+    appends(&place)?;
+    let mut stored = 0;
+    for size in SIZES {
+        let took = time(|| add_secrets(&place, stored..size))?;
+        println!("with {size} secrets ({} for the new ones)", ms(took));
+        stored = size;
+        for arguments in [
+            &["get", "API_KEY"][..],
+            &["run", "-k", "API_KEY", "--", "true"],
+        ] {
+            let start = || {
+                let status = place.secretctl(arguments).stdout(Stdio::null()).status()?;
+                if status.success() {
+                    Ok(())
+                } else {
+                    Err("the program failed".into())
+                }
+            };
+            report(
+                &format!("{}, unlock included", arguments.join(" ")),
+                calls(STARTS, start)?,
+                "",
+            );
+        }
+        for (task, _) in TASKS
+            .iter()
+            .filter(|(task, _)| ![VERIFY, EXPORT].contains(task))
+        {
+            in_child(task, &place)?;
+        }
+    }
+    let took = time(|| add_records(&place, RECORDS))?;
+    println!("with {RECORDS} records more ({} for them)", ms(took));
+    for task in [VERIFY, EXPORT] {
+        let took = in_child(task, &place)?;
+        println!(
+            "  {:44}{:9.0}",
+            "records a second",
+            RECORDS as f64 / took.as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+/// Argon2id with the parameters of new vaults, beside Debian's command with the same.
+fn kdf() -> Result<()> {
+    let KdfParams {
+        memory_kib,
+        passes,
+        lanes,
+    } = KdfParams::DEFAULT;
+    println!("Argon2id, {memory_kib} KiB, {passes} passes, {lanes} lanes");
+    let ours = calls(STARTS, || {
+        black_box(crypto::password_key(
+            &password(),
+            b"saltsaltsaltsalt",
+            KdfParams::DEFAULT,
+        )?);
+        Ok(())
+    })?;
+    report("ours", ours, "");
+    let [memory, passes, lanes] = [memory_kib, passes, lanes].map(|number| number.to_string());
+    let arguments = [
+        "saltsaltsaltsalt",
+        "-id",
+        "-t",
+        &passes,
+        "-k",
+        &memory,
+        "-p",
+        &lanes,
+        "-r",
+    ];
+    let theirs = calls(STARTS, || {
+        let mut command = Command::new("argon2");
+        let piped = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut child = piped.spawn()?;
+        child
+            .stdin
+            .take()
+            .ok_or("a pipe")?
+            .write_all(password().expose())?;
+        child.wait()?;
+        Ok(())
+    });
+    match theirs {
+        Ok(theirs) => report("the command argon2", theirs, ""),
+        Err(error) => println!("  the command argon2: {error}"),
+    }
+    Ok(())
+}
+
+/// A record, which is on the disk when it is done, beside what the disk takes for as many bytes.
+fn appends(place: &Place) -> Result<()> {
+    println!("a record, on the disk, medians of {CALLS}");
+    let vault = unlock(&place.vault())?;
+    let log = log(&vault);
+    let recorded = calls(CALLS, || {
+        log.record(vault.begin()?, &entry(), ())?.into_inner();
+        Ok(())
+    })?;
+    report("a record", recorded, "");
+    let mut file = File::create(place.path("appended"))?;
+    let bare = calls(CALLS, || {
+        file.write_all(&[0; 512])?;
+        Ok(file.sync_data()?)
+    })?;
+    report("512 bytes added to a file, fdatasync", bare, "");
+    Ok(())
+}
+
+fn calls(count: usize, mut call: impl FnMut() -> Result<()>) -> Result<Duration> {
+    let samples = (0..count).map(|_| time(&mut call));
+    Ok(median(samples.collect::<Result<_>>()?))
+}
+
+fn report(what: &str, took: Duration, memory: &str) {
+    println!("  {what:44}{}  {memory}", ms(took));
+}
+
+fn unlock(dir: &Path) -> Result<Vault> {
+    Ok(LockedVault::open(dir)?.unlock(&password())?)
+}
+
+/// Runs a task in a process of its own, which prints nanoseconds and KiB.
+fn in_child(task: &str, place: &Place) -> Result<Duration> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command
+        .arg(task)
+        .arg(place.vault())
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let (took, memory) = text.trim().split_once(' ').ok_or("the child failed")?;
+    let took = Duration::from_nanos(took.parse()?);
+    report(task, took, &format!("{memory} KiB"));
+    Ok(took)
+}
+
+fn child(task: &str, vault: &Path) -> Result<()> {
+    let (_, task) = TASKS
+        .iter()
+        .find(|(name, _)| *name == task)
+        .ok_or("no such task")?;
+    let vault = unlock(vault)?;
+    // From here on the peak is counted anew.
+    fs::write("/proc/self/clear_refs", "5")?;
+    let before = memory_kib("VmRSS:")?;
+    let took = task(vault)?;
+    let memory = memory_kib("VmHWM:")?.saturating_sub(before);
+    println!("{} {memory}", took.as_nanos());
+    Ok(())
+}
+
+fn memory_kib(line: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let found = status.lines().find_map(|text| text.strip_prefix(line));
+    let number = found.and_then(|text| text.split_whitespace().next());
+    Ok(number.ok_or("no such line")?.parse()?)
+}
+
+/// All in one transaction.
+fn add_secrets(place: &Place, numbers: std::ops::Range<usize>) -> Result<()> {
+    let vault = unlock(&place.vault())?;
+    let transaction = vault.begin()?;
+    for number in numbers {
+        let value = SecretBytes::from_vec(SECRET.as_bytes().to_vec());
+        transaction.set(
+            &format!("bulk/key-{number:06}").parse()?,
+            Change::value(value),
+            0,
+        )?;
+    }
+    log(&vault).record(transaction, &entry(), ())?.into_inner();
+    Ok(())
+}
+
+/// Records whose transaction is committed by somebody else.
+struct Together<'a>(&'a Connection);
+
+impl Commit for Together<'_> {
+    fn connection(&self) -> &Connection {
+        self.0
+    }
+
+    fn commit(self) -> std::result::Result<(), rusqlite::Error> {
+        Ok(())
+    }
+}
+
+fn add_records(place: &Place, count: usize) -> Result<()> {
+    let log = log(&unlock(&place.vault())?);
+    let mut connection = Connection::open(place.vault().join("vault.db"))?;
+    let transaction = connection.transaction()?;
+    for _ in 0..count {
+        log.record(Together(&transaction), &entry(), ())?
+            .into_inner();
+    }
+    Ok(transaction.commit()?)
+}
+
+fn log(vault: &Vault) -> Log {
+    let keys = vault.audit_keys();
+    Log::new(audit::Keys {
+        vault_id: keys.vault_id,
+        epochs: keys.epochs.iter().map(MacKey::new).collect(),
+        detail: keys.detail,
+        fingerprint: keys.fingerprint,
+        head: keys.head,
+    })
+}
+
+/// What the log has most of.
+fn entry() -> Entry {
+    Entry {
+        action: Action::SecretRun,
+        source: Source::Mcp,
+        outcome: Outcome::Success,
+        keys: "API_KEY".parse().into_iter().collect(),
+        detail: Detail {
+            argv: ["npm", "run", "deploy", "--", "--stage=production"]
+                .map(str::to_owned)
+                .to_vec(),
+            agent: Some("claude-code".to_owned()),
+            directory: Some("/home/somebody/project".to_owned()),
+            rule: Some("allowed_commands[3]: npm run deploy".to_owned()),
+            ..Detail::default()
+        },
+    }
+}

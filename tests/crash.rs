@@ -20,6 +20,28 @@ const NEW_PASSWORD: &str = "incorrect zebra charger clip";
 /// Most writes of a command that are expected: one that makes more has another fault.
 const WRITES_MAX: usize = 1000;
 
+/// What happens at a write, and to which kinds of writes; none stands for all.
+const FAULTS: [(&str, &[&str]); 3] = [
+    ("kill", &[]),
+    ("half", &["write", "pwrite", "pwrite64"]),
+    (
+        "full",
+        &[
+            "write",
+            "writev",
+            "pwrite",
+            "pwrite64",
+            "posix_fallocate",
+            "rename",
+            "link",
+            "linkat",
+            "mkdir",
+            "open",
+            "open64",
+        ],
+    ),
+];
+
 /// A command that changes the vault.
 struct Case {
     arguments: &'static [&'static str],
@@ -118,9 +140,14 @@ impl Scene {
         let writes = self.writes();
         assert!((5..WRITES_MAX).contains(&writes.len()), "{writes:?}");
         let after = State::of(&changed);
-        for how in ["kill", "half", "full"] {
+        for (how, kinds) in FAULTS {
             let mut is_through = false;
             for at in 1..WRITES_MAX {
+                // Some runs make a write more or less than the first one: behind its end every number is tried.
+                let kind = writes.get(at - 1).map_or("", String::as_str);
+                if !kinds.is_empty() && !kind.is_empty() && !kinds.contains(&kind) {
+                    continue;
+                }
                 let sandbox = self.copy();
                 let answer = self.run(&sandbox, case, Some((at, how)));
                 is_through = answer.code == 0;
@@ -207,7 +234,7 @@ impl State {
         let name = "USABLE".parse().expect("a name");
         door.set(&name, Change::value(secret("a value")))
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
-        let (_, problems) = door.verify().expect("readable");
+        let (.., problems) = door.verify().expect("readable");
         assert_eq!(problems, [""; 0], "{place}");
     }
 }

@@ -1,11 +1,8 @@
 //! The vault's files: made with their modes, never chmod'ed later, and never written over.
-//!
-//! A new vault is built in a directory inside its own and then linked into place, `vault.db` last. A crash leaves either
-//! a whole vault or none that opens.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +11,6 @@ use ulid::Ulid;
 use super::{FORMAT_VERSION, VaultError, crypto};
 use crate::crypto::{KdfParams, SALT_BYTES};
 
-const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Mode bits that give anything to others than the owner.
 const OTHERS: u32 = 0o077;
@@ -72,7 +68,7 @@ impl Files {
     }
 
     /// The database last: a vault is there when it is.
-    fn all(&self) -> [PathBuf; 3] {
+    pub(super) fn all(&self) -> [PathBuf; 3] {
         [self.salt(), self.meta(), self.database()]
     }
 
@@ -85,6 +81,11 @@ impl Files {
             Some(path) => Err(VaultError::Exists { path }),
             None => Ok(()),
         }
+    }
+
+    /// Whether the database has another name: that in the directory in which it was made, if that was not removed.
+    pub(super) fn has_other_names(&self) -> bool {
+        fs::metadata(self.database()).is_ok_and(|found| found.nlink() > 1)
     }
 
     pub(super) fn require_all(&self) -> Result<(), VaultError> {
@@ -226,67 +227,6 @@ impl Header {
             },
         };
         serde_json::to_string(&meta).unwrap_or_default() + "\n"
-    }
-}
-
-/// A vault in the making. Removed when dropped, whatever became of it.
-pub(super) struct Stage {
-    files: Files,
-}
-
-impl Stage {
-    pub(super) fn new(target: &Files) -> Result<Self, VaultError> {
-        let create = |dir: &Path, recursive| {
-            let made = DirBuilder::new()
-                .recursive(recursive)
-                .mode(DIR_MODE)
-                .create(dir);
-            made.map_err(|source| VaultError::Io {
-                path: dir.to_owned(),
-                source,
-            })
-        };
-        create(target.dir(), true)?;
-        let dir = target
-            .dir()
-            .join(format!(".new-{}", Ulid::from_bytes(crypto::random()?)));
-        create(&dir, false)?;
-        Ok(Self {
-            files: Files { dir },
-        })
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.files
-    }
-
-    /// Puts the files where they belong. A link, unlike a rename, never replaces what is there: of two processes that
-    /// make a vault at the same time one gets an error.
-    pub(super) fn publish(self, target: &Files) -> Result<(), VaultError> {
-        for (done, (from, to)) in self.files.all().iter().zip(target.all()).enumerate() {
-            if let Err(source) = fs::hard_link(from, &to) {
-                target
-                    .all()
-                    .iter()
-                    .take(done)
-                    .for_each(|path| _ = fs::remove_file(path));
-                return Err(match source.kind() {
-                    io::ErrorKind::AlreadyExists => VaultError::Exists { path: to },
-                    _ => VaultError::Io { path: to, source },
-                });
-            }
-        }
-        let synced = File::open(target.dir()).and_then(|dir| dir.sync_all());
-        synced.map_err(|source| VaultError::Io {
-            path: target.dir().to_owned(),
-            source,
-        })
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(self.files.dir());
     }
 }
 

@@ -15,6 +15,7 @@ mod digest;
 mod files;
 mod keys;
 mod record;
+mod stage;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,9 @@ use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
 use digest::SetDigest;
-use files::{Files, Header, Stage};
+use files::{Files, Header};
 use keys::{Keys, Wrapping};
+use stage::Stage;
 
 pub use change::Change;
 pub use files::Warning;
@@ -161,6 +163,9 @@ impl LockedVault {
     pub fn open(dir: &Path) -> Result<Self, VaultError> {
         let files = Files::in_dir(dir);
         files.require_all()?;
+        if files.has_other_names() {
+            Stage::clear(&files);
+        }
         let header = files.read_header()?;
         let warnings = files.warnings();
         Ok(Self {
@@ -317,6 +322,7 @@ fn prepare(files: &Files, password: &SecretBytes) -> Result<Stage, VaultError> {
     if !(PASSWORD_MIN_BYTES..=PASSWORD_MAX_BYTES).contains(&password.len()) {
         return Err(VaultError::PasswordLength);
     }
+    Stage::clear(files);
     files.refuse_any()?;
     Stage::new(files)
 }

@@ -294,6 +294,7 @@ async fn the_export_as_csv_is_inert_in_a_spreadsheet() {
         "exit_code",
         "sequence",
         "id",
+        "authentic",
     ];
     assert_eq!(header, expected);
     let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().expect("CSV");

@@ -147,6 +147,10 @@ fn an_export_becomes_a_file_whole_or_not_at_all() {
     }
     assert_eq!(fs::read_to_string(&victim).expect("readable"), "kept");
     assert_ne!(export("none/log.json", &[]).code, 0);
+    for name in ["../.secretctl/vault.db", "../.secretctl/new"] {
+        let refused = format!("error: {name} is in the vault's directory\n");
+        export(name, &["--force"]).is(1, "", &refused);
+    }
 
     // The database is damaged in the middle of the export.
     break_a_column(&sandbox);

@@ -1,6 +1,7 @@
 //! Records in the forms in which programs read them, one by one: memory does not grow with the log.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde::ser::{SerializeSeq, Serializer};
 
@@ -16,8 +17,27 @@ pub(super) fn run(access: &Access, args: &AuditExportArgs) -> Result<u8, Failure
     let door = access.door()?;
     let write = |out: &mut dyn Write| records(&door, &filter, args.format, out);
     match &args.output {
-        Some(path) => new_file::write(path, args.force, write),
+        Some(path) => {
+            not_into_the_vault(access, path)?;
+            new_file::write(path, args.force, write)
+        }
         None => output::stream(|out| write(out)),
+    }
+}
+
+/// With `--force`, an export could take the place of the vault itself.
+fn not_into_the_vault(access: &Access, path: &Path) -> Result<(), Failure> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new(".")).canonicalize();
+    let (Ok(dir), Ok(vault)) = (dir, access.dir()?.canonicalize()) else {
+        return Ok(());
+    };
+    match dir.starts_with(vault) {
+        true => Err(Failure::new(format!(
+            "{} is in the vault's directory",
+            path.display()
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -58,7 +78,7 @@ pub(super) fn json_line(record: &AuditRecord, out: &mut dyn Write) -> Result<(),
     Ok(out.write_all(&line)?)
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "timestamp",
     "action",
     "source",
@@ -72,6 +92,7 @@ const COLUMNS: [&str; 13] = [
     "exit_code",
     "sequence",
     "id",
+    "authentic",
 ];
 
 fn cells(record: &AuditRecord) -> [String; COLUMNS.len()] {
@@ -93,6 +114,7 @@ fn cells(record: &AuditRecord) -> [String; COLUMNS.len()] {
         exit_code.unwrap_or_default(),
         record.sequence.to_string(),
         record.id.clone(),
+        record.is_authentic.to_string(),
     ]
     .map(inert)
 }

@@ -69,7 +69,6 @@ pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, St
 
 use self::judge::Judge;
 use crate::audit::{self, Action, Commit, Detail, Log, Recorded, Source};
-use crate::crypto::MacKey;
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
 use crate::vault::{AuditKeys, Transaction, Vault};
@@ -188,7 +187,7 @@ fn audit_keys(vault: &Vault) -> audit::Keys {
     } = vault.audit_keys();
     audit::Keys {
         vault_id,
-        epochs: epochs.iter().map(MacKey::new).collect(),
+        epochs,
         detail,
         fingerprint,
         head,

@@ -216,7 +216,8 @@ pub fn mac_is_valid(key: &Key, parts: &[&[u8]], code: &[u8]) -> bool {
     wiping_the_stack(|| hmac_of(key, parts).verify_slice(code).is_ok())
 }
 
-/// A key of [`mac`] for many messages: what depends on the key alone is done once. Wiped when dropped.
+/// A key of [`mac`] for many messages, to be kept no longer than they take: what depends on the key alone is done once, and
+/// what the formula leaves on the stack is overwritten once, with the key.
 pub struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
@@ -225,18 +226,15 @@ impl MacKey {
         Self(hmac(key))
     }
 
-    /// As [`mac`].
-    pub fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        self.of(parts).finalize().into_bytes().into()
-    }
-
     /// As [`mac_is_valid`].
     pub fn is_valid(&self, parts: &[&[u8]], code: &[u8]) -> bool {
-        self.of(parts).verify_slice(code).is_ok()
+        with_parts(self.0.clone(), parts).verify_slice(code).is_ok()
     }
+}
 
-    fn of(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        with_parts(self.0.clone(), parts)
+impl Drop for MacKey {
+    fn drop(&mut self) {
+        zeroize::zeroize_stack::<STACK_BYTES>();
     }
 }
 

@@ -65,23 +65,20 @@ impl<'a> Row<'a> {
 
     /// `HMAC-SHA256(audit key of the epoch, version, vault, every column)`; none if there is no such epoch.
     pub(super) fn hash(&self, keys: &Keys) -> Option<Hash> {
-        self.with_parts(keys, MacKey::mac)
-    }
-
-    pub(super) fn is_authentic(&self, keys: &Keys, hash: &[u8]) -> bool {
-        self.with_parts(keys, |key, parts| key.is_valid(parts, hash))
-            .unwrap_or(false)
-    }
-
-    fn with_parts<T>(
-        &self,
-        keys: &Keys,
-        use_parts: impl FnOnce(&MacKey, &[&[u8]]) -> T,
-    ) -> Option<T> {
         let key = keys.epochs.get(usize::try_from(self.epoch).ok()?)?;
-        let parts: [&[u8]; 12] = [
+        Some(self.with_parts(&keys.vault_id, |parts| crypto::mac(key, parts)))
+    }
+
+    pub(super) fn is_authentic(&self, checker: &Checker, hash: &[u8]) -> bool {
+        let key = usize::try_from(self.epoch).ok();
+        let key = key.and_then(|epoch| checker.epochs.get(epoch));
+        key.is_some_and(|key| self.with_parts(&checker.vault_id, |parts| key.is_valid(parts, hash)))
+    }
+
+    fn with_parts<T>(&self, vault_id: &[u8; 16], use_parts: impl FnOnce(&[&[u8]]) -> T) -> T {
+        use_parts(&[
             CHAIN_VERSION,
-            &keys.vault_id,
+            vault_id,
             &self.sequence.to_be_bytes(),
             self.id,
             &self.time_ns.to_be_bytes(),
@@ -92,8 +89,7 @@ impl<'a> Row<'a> {
             &self.epoch.to_be_bytes(),
             self.detail,
             self.prev_hash,
-        ];
-        Some(use_parts(key, &parts))
+        ])
     }
 
     pub(super) fn insert(&self, connection: &Connection, hash: &Hash) -> Result<(), AuditError> {
@@ -117,6 +113,21 @@ impl<'a> Row<'a> {
                 hash,
             ])?;
         Ok(())
+    }
+}
+
+/// The chain's keys, made ready for many records.
+pub(super) struct Checker {
+    vault_id: [u8; 16],
+    epochs: Vec<MacKey>,
+}
+
+impl Checker {
+    pub(super) fn new(keys: &Keys) -> Self {
+        Self {
+            vault_id: keys.vault_id,
+            epochs: keys.epochs.iter().map(MacKey::new).collect(),
+        }
     }
 }
 

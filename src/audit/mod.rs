@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use ulid::Ulid;
 
-use crate::crypto::{self, CryptoError, Key, MacKey};
+use crate::crypto::{self, CryptoError, Key};
 
 use chain::{Head, Row};
 
@@ -81,7 +81,7 @@ pub struct Keys {
     /// The vault the log belongs to.
     pub vault_id: [u8; 16],
     /// The chain's keys; new records get the last one, its index is the epoch. At least one.
-    pub epochs: Vec<MacKey>,
+    pub epochs: Vec<Key>,
     /// Seals the details of a record.
     pub detail: Key,
     /// Makes the fingerprints of names.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::chain::{self, Row, stored_hash};
+use super::chain::{self, Checker, Row, stored_hash};
 use super::entry::{Detail, Outcome, Sealed};
 use super::{AuditError, Filter, Keys, Log, snapshot};
 use crate::crypto;
@@ -62,10 +62,10 @@ impl Record {
         }
     }
 
-    fn open(row: &Row, hash: &[u8], keys: &Keys) -> Self {
+    fn open(row: &Row, hash: &[u8], keys: &Keys, checker: &Checker) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let opened = open_detail(row, keys);
-        let is_authentic = opened.is_some() && row.is_authentic(keys, hash);
+        let is_authentic = opened.is_some() && row.is_authentic(checker, hash);
         let (names, detail) = opened
             .map(|sealed| (sealed.keys, sealed.detail))
             .unwrap_or_default();
@@ -125,7 +125,8 @@ impl Log {
         mut take: impl FnMut(&Record) -> Result<(), E>,
     ) -> Result<(), E> {
         let _snapshot = snapshot(connection).map_err(AuditError::from)?;
-        let Some(first) = self.first_wanted(connection, filter)? else {
+        let checker = Checker::new(&self.keys);
+        let Some(first) = self.first_wanted(connection, filter, &checker)? else {
             return Ok(());
         };
         let (conditions, values) = filter.conditions(&self.keys);
@@ -137,7 +138,7 @@ impl Log {
         let rows = statement.query(rusqlite::params_from_iter(values));
         let mut rows = rows.map_err(AuditError::from)?;
         while let Some(row) = rows.next().map_err(AuditError::from)? {
-            let record = self.open_row(row)?;
+            let record = self.open_row(row, &checker)?;
             if filter.wants(&record) {
                 take(&record)?;
             }
@@ -167,6 +168,7 @@ impl Log {
         &self,
         connection: &Connection,
         filter: &Filter,
+        checker: &Checker,
     ) -> Result<Option<i64>, AuditError> {
         let limit = match filter.limit {
             None => return Ok(Some(i64::MIN)),
@@ -186,18 +188,19 @@ impl Log {
         while found < limit
             && let Some(row) = rows.next()?
         {
-            if !filter.needs_opening() || filter.wants(&self.open_row(row)?) {
+            if !filter.needs_opening() || filter.wants(&self.open_row(row, checker)?) {
                 (first, found) = (Some(row.get(0)?), found + 1);
             }
         }
         Ok(first)
     }
 
-    fn open_row(&self, row: &rusqlite::Row) -> Result<Record, AuditError> {
+    fn open_row(&self, row: &rusqlite::Row, checker: &Checker) -> Result<Record, AuditError> {
         Ok(Record::open(
             &Row::read(row)?,
             stored_hash(row)?,
             &self.keys,
+            checker,
         ))
     }
 }

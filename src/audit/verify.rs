@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::chain::{self, Checkpoint, Hash, Head, Row, stored_hash};
-use super::{AuditError, Keys, Log, snapshot};
+use super::chain::{self, Checker, Checkpoint, Hash, Head, Row, stored_hash};
+use super::{AuditError, Log, snapshot};
 
 /// Most problems that a report names. The rest is counted by nobody: the log is broken.
 pub const PROBLEMS_MAX: usize = 20;
@@ -112,11 +112,12 @@ impl Log {
             Err(AuditError::ForgedHead) => (None, Some(Problem::ForgedHead)),
             Err(error) => return Err(error),
         };
-        let mut walk = Walk::new(&self.keys, head);
+        let checker = Checker::new(&self.keys);
+        let mut walk = Walk::new(&checker, head);
         walk.rows(connection, i64::MAX)?;
         walk.end();
         walk.problems.extend(head_problem);
-        name_moved(connection, &self.keys, &mut walk.problems)?;
+        name_moved(connection, &checker, &mut walk.problems)?;
         drop(snapshot);
         Ok(Report {
             records: walk.records,
@@ -132,7 +133,8 @@ impl Log {
         head: Head,
         last: i64,
     ) -> Result<Hash, AuditError> {
-        let mut walk = Walk::new(&self.keys, Some(head));
+        let checker = Checker::new(&self.keys);
+        let mut walk = Walk::new(&checker, Some(head));
         walk.rows(connection, last)?;
         let missing = Problem::Removed {
             first: walk.last + 1,
@@ -147,7 +149,7 @@ impl Log {
 
 /// What is known between two records.
 struct Walk<'k> {
-    keys: &'k Keys,
+    checker: &'k Checker,
     head: Option<Head>,
     records: u64,
     /// The record before: its number, and its hash if it is authentic.
@@ -157,9 +159,9 @@ struct Walk<'k> {
 }
 
 impl<'k> Walk<'k> {
-    fn new(keys: &'k Keys, head: Option<Head>) -> Self {
+    fn new(checker: &'k Checker, head: Option<Head>) -> Self {
         let mut walk = Self {
-            keys,
+            checker,
             head,
             records: 0,
             last: 0,
@@ -244,7 +246,7 @@ impl<'k> Walk<'k> {
     /// The record's hash and that of the record before it, if the record is as it was written.
     fn authentic_hash(&self, row: &rusqlite::Row) -> Option<(Hash, Hash)> {
         let (record, hash) = (Row::read(row).ok()?, stored_hash(row).ok()?);
-        record.is_authentic(self.keys, hash).then_some(())?;
+        record.is_authentic(self.checker, hash).then_some(())?;
         Some((hash.try_into().ok()?, record.prev_hash.try_into().ok()?))
     }
 
@@ -268,7 +270,7 @@ impl<'k> Walk<'k> {
 /// Says of each changed record whether it is a genuine one from the place of another that is wrong or missing.
 fn name_moved(
     connection: &Connection,
-    keys: &Keys,
+    checker: &Checker,
     problems: &mut [Problem],
 ) -> Result<(), AuditError> {
     let places: Vec<i64> = problems
@@ -286,7 +288,7 @@ fn name_moved(
         else {
             continue;
         };
-        if let Some(origin) = origin_of(connection, keys, *sequence, &places)? {
+        if let Some(origin) = origin_of(connection, checker, *sequence, &places)? {
             *problem = Problem::Moved {
                 sequence: *sequence,
                 id: std::mem::take(id),
@@ -299,7 +301,7 @@ fn name_moved(
 
 fn origin_of(
     connection: &Connection,
-    keys: &Keys,
+    checker: &Checker,
     sequence: i64,
     places: &[i64],
 ) -> Result<Option<i64>, AuditError> {
@@ -312,7 +314,7 @@ fn origin_of(
         let (mut record, hash) = (Row::read(row)?, stored_hash(row)?);
         let is_origin = |place: &i64| {
             record.sequence = *place;
-            record.is_authentic(keys, hash)
+            record.is_authentic(checker, hash)
         };
         Ok(places.iter().copied().find(is_origin))
     });

@@ -4,7 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports")]
 
-#[expect(dead_code, reason = "policy and paths are not needed here")]
 mod support;
 
 use std::fs::{self, File};
@@ -17,7 +16,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use secretctl::audit::{self, Action, Commit, Detail, Entry, Log, Outcome, Source};
 use secretctl::broker::{AgentDoor, AuditFilter, PersonDoor};
-use secretctl::crypto::{self, KdfParams, MacKey};
+use secretctl::crypto::{self, KdfParams};
 use secretctl::secret::SecretBytes;
 use secretctl::vault::{Change, LockedVault, Vault};
 use support::{Place, Result, SECRET, median, ms, password, time};
@@ -311,7 +310,7 @@ fn log(vault: &Vault) -> Log {
     let keys = vault.audit_keys();
     Log::new(audit::Keys {
         vault_id: keys.vault_id,
-        epochs: keys.epochs.iter().map(MacKey::new).collect(),
+        epochs: keys.epochs,
         detail: keys.detail,
         fingerprint: keys.fingerprint,
         head: keys.head,

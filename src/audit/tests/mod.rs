@@ -33,9 +33,7 @@ fn keys(epochs: u8) -> Keys {
     let key = |byte: u8| Key::from_slice(&[byte; 32]).expect("32 bytes");
     Keys {
         vault_id: [9; 16],
-        epochs: (0..epochs)
-            .map(|epoch| MacKey::new(&key(100 + epoch)))
-            .collect(),
+        epochs: (0..epochs).map(|epoch| key(100 + epoch)).collect(),
         detail: key(1),
         fingerprint: key(2),
         head: key(3),

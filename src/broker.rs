@@ -17,6 +17,7 @@
 mod agent;
 mod code_cache;
 mod decide;
+mod enter;
 mod error;
 mod filter;
 mod hide;
@@ -26,6 +27,7 @@ mod keep;
 mod keyring;
 mod log;
 mod names;
+mod password;
 mod person;
 mod plan;
 mod policy_add;
@@ -38,14 +40,15 @@ mod reach;
 mod run;
 mod selection;
 mod short;
+mod status;
 mod words;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
 
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest};
+pub use self::enter::{AnchorError, Caution, Outside};
 pub use self::error::RunError;
 pub use self::filter::Filtering;
 pub use self::jail::{Enforceable, PersonJail, enforceable};
@@ -57,10 +60,11 @@ pub use self::policy_table::{Mismatch, Tested};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
+pub use self::status::Status;
 pub use crate::audit::{
     Actions as AuditActions, AuditError, Detail as AuditDetail, Filter as AuditFilter, Followed,
-    Follower, Module as AuditModule, Outcome as AuditOutcome, Pruned, Record as AuditRecord,
-    Redaction as AuditRedaction, Source as AuditSource,
+    Follower, HeadMark, Marked, Module as AuditModule, Outcome as AuditOutcome, Pruned,
+    Record as AuditRecord, Redaction as AuditRedaction, Source as AuditSource,
 };
 pub use crate::policy::{Expectation, PinError, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
@@ -71,7 +75,7 @@ use self::judge::Judge;
 use crate::audit::{self, Action, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
-use crate::vault::{AuditKeys, Transaction, Vault};
+use crate::vault::{AuditEpoch, AuditKeys, Transaction, Vault};
 use crate::wasm::Host;
 
 /// The policy file's name in the vault's directory.
@@ -87,10 +91,11 @@ struct Broker {
 }
 
 impl Broker {
-    fn new(vault: Vault, password_file: Option<&Path>, source: Source) -> Self {
+    fn new(vault: Vault, outside: &Outside, source: Source) -> Self {
+        let log = Log::new(audit_keys(vault.audit_keys()));
         Self {
-            judge: Judge::new(&vault, password_file),
-            log: Log::new(audit_keys(&vault)),
+            judge: Judge::new(&vault, outside),
+            log: log.with_anchor(Self::anchor(outside, vault.id())),
             vault: Mutex::new(vault),
             source,
             runner: OnceLock::new(),
@@ -172,24 +177,29 @@ impl Commit for Transaction<'_> {
         Transaction::connection(self)
     }
 
+    fn epochs(&self) -> Result<Vec<audit::Epoch>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Transaction::audit_epochs(self).map(epochs)?)
+    }
+
     fn commit(self) -> Result<(), rusqlite::Error> {
         Transaction::commit(self)
     }
 }
 
-fn audit_keys(vault: &Vault) -> audit::Keys {
-    let AuditKeys {
-        vault_id,
-        epochs,
-        detail,
-        fingerprint,
-        head,
-    } = vault.audit_keys();
+fn audit_keys(keys: AuditKeys) -> audit::Keys {
     audit::Keys {
-        vault_id,
-        epochs,
-        detail,
-        fingerprint,
-        head,
+        vault_id: keys.vault_id,
+        epochs: audit::Epochs::new(epochs(keys.epochs)),
+        head: keys.head,
+        anchor: keys.anchor,
     }
+}
+
+fn epochs(epochs: Vec<AuditEpoch>) -> Vec<audit::Epoch> {
+    let epoch = |keys: AuditEpoch| audit::Epoch {
+        chain: keys.chain,
+        detail: keys.detail,
+        fingerprint: keys.fingerprint,
+    };
+    epochs.into_iter().map(epoch).collect()
 }

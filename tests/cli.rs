@@ -24,6 +24,7 @@ fn help_and_sessions_read_as_they_should() {
         .expect("a name for the place");
     cases
         .env("SECRETCTL_VAULT_DIR", place)
+        .env("XDG_STATE_HOME", sandbox.home().join(".state"))
         .env("SECRETCTL_PASSWORD", PASSWORD)
         .case("tests/cli/*.trycmd")
         .run();

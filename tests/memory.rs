@@ -15,7 +15,7 @@ use memory::Wanted;
 use rmcp::model::{CallToolRequest, ClientRequest, ServerResult};
 use rmcp::service::{PeerRequestOptions, RequestHandle, RoleClient};
 use rustix::process::Signal;
-use secretctl::crypto::{self, KdfParams, Key};
+use secretctl::crypto::{self, KdfParams, Key, SALT_BYTES};
 use secretctl::secret::{KeyMemory, SecretBytes, key_memory};
 use serde_json::{Value, json};
 use support::agent::{Agent, Reply, params};
@@ -268,27 +268,22 @@ fn keys(sandbox: &Sandbox) -> Keys {
     let meta: Value = serde_json::from_slice(&read("vault.meta")).expect("JSON");
     let id = meta["vault_id"].as_str().expect("an id");
     let id = Ulid::from_string(id).expect("an id").to_bytes();
-    let salt = read("vault.salt");
+    let database = rusqlite::Connection::open(sandbox.database()).expect("a database");
+    let row = |name: &str| -> Vec<u8> {
+        let query = "SELECT value FROM metadata WHERE name = ?1";
+        let row = database.query_row(query, [name], |row| row.get(0));
+        row.expect("a row of the vault")
+    };
+    let (salt, hashing, generation) = (read("vault.salt"), row("password"), row("generation"));
     let password = SecretBytes::from_vec(PASSWORD.into());
-    let master = crypto::password_key(&password, &salt, KdfParams::DEFAULT).expect("a key");
+    let both_salts = [salt.as_slice(), &hashing[..SALT_BYTES]].concat();
+    let master = crypto::password_key(&password, &both_salts, KdfParams::DEFAULT).expect("a key");
     let wrapping = crypto::derive(&master, &id, "dek-v1");
     let created_at: jiff::Timestamp = (meta["created_at"].as_str())
         .and_then(|text| text.parse().ok())
         .expect("a time");
-    let KdfParams {
-        memory_kib,
-        passes,
-        lanes,
-    } = KdfParams::DEFAULT;
-    let cost = [memory_kib, passes, lanes].map(u32::to_be_bytes);
     let version = u32::try_from(meta["version"].as_u64().expect("a number")).expect("small");
-    let database = rusqlite::Connection::open(sandbox.database()).expect("a database");
-    let sealed: Vec<u8> = database
-        .query_row("SELECT value FROM metadata WHERE name = 'dek'", [], |row| {
-            row.get(0)
-        })
-        .expect("the wrapped key");
-    let parts: [&[u8]; 11] = [
+    let parts: [&[u8]; 10] = [
         b"secretctl vault",
         &version.to_be_bytes(),
         &id,
@@ -296,12 +291,11 @@ fn keys(sandbox: &Sandbox) -> Keys {
         b"dek",
         b"value",
         &created_at.as_second().to_be_bytes(),
-        &cost[0],
-        &cost[1],
-        &cost[2],
         &salt,
+        &hashing,
+        &generation,
     ];
-    let data = crypto::open(&wrapping, &parts, &sealed).expect("authentic");
+    let data = crypto::open(&wrapping, &parts, &row("dek")).expect("authentic");
     let data = Key::from_secret(&data).expect("a key");
     let labels = ["record-v1", "name-index-v1", "audit-detail-v1", "cache-v1"];
     let purposes = labels.map(|label| (label, crypto::derive(&data, &id, label)));

@@ -65,8 +65,8 @@ impl<'a> Row<'a> {
 
     /// `HMAC-SHA256(audit key of the epoch, version, vault, every column)`; none if there is no such epoch.
     pub(super) fn hash(&self, keys: &Keys) -> Option<Hash> {
-        let key = keys.epochs.get(usize::try_from(self.epoch).ok()?)?;
-        Some(self.with_parts(&keys.vault_id, |parts| crypto::mac(key, parts)))
+        let epoch = keys.epochs.get(self.epoch)?;
+        Some(self.with_parts(&keys.vault_id, |parts| crypto::mac(&epoch.chain, parts)))
     }
 
     pub(super) fn is_authentic(&self, checker: &Checker, hash: &[u8]) -> bool {
@@ -126,7 +126,12 @@ impl Checker {
     pub(super) fn new(keys: &Keys) -> Self {
         Self {
             vault_id: keys.vault_id,
-            epochs: keys.epochs.iter().map(MacKey::new).collect(),
+            epochs: keys
+                .epochs
+                .all()
+                .iter()
+                .map(|epoch| MacKey::new(&epoch.chain))
+                .collect(),
         }
     }
 }
@@ -167,8 +172,8 @@ impl Checkpoint {
     };
 }
 
-/// What must be true of the log: its last record, where it begins, and how long records are kept. It is one sealed row,
-/// written with every record, so that none of this can be removed or set back without the rest.
+/// What must be true of the log: its last record, the epoch of the next, where it begins, and how long records are kept. It is one
+/// sealed row, written with every record, so that none of this can be removed or set back without the rest.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
     pub(super) sequence: i64,
@@ -176,6 +181,8 @@ pub(super) struct Head {
     pub(super) checkpoint: Checkpoint,
     /// In seconds; zero for ever.
     pub(super) retention_seconds: u64,
+    /// The newest.
+    pub(super) epoch: i64,
 }
 
 impl Head {
@@ -184,6 +191,7 @@ impl Head {
         hash: Checkpoint::START.hash,
         checkpoint: Checkpoint::START,
         retention_seconds: 0,
+        epoch: 0,
     };
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, AuditError> {
@@ -214,6 +222,7 @@ impl Head {
             &self.checkpoint.sequence.to_be_bytes(),
             &self.checkpoint.hash,
             &self.retention_seconds.to_be_bytes(),
+            &self.epoch.to_be_bytes(),
         ]
         .concat()
     }
@@ -223,6 +232,7 @@ impl Head {
         let (hash, rest) = rest.split_first_chunk()?;
         let (checkpoint_sequence, rest) = rest.split_first_chunk()?;
         let (checkpoint_hash, rest) = rest.split_first_chunk()?;
+        let (retention_seconds, epoch) = rest.split_first_chunk()?;
         Some(Self {
             sequence: i64::from_be_bytes(*sequence),
             hash: *hash,
@@ -230,7 +240,8 @@ impl Head {
                 sequence: i64::from_be_bytes(*checkpoint_sequence),
                 hash: *checkpoint_hash,
             },
-            retention_seconds: u64::from_be_bytes(rest.try_into().ok()?),
+            retention_seconds: u64::from_be_bytes(*retention_seconds),
+            epoch: i64::from_be_bytes(epoch.try_into().ok()?),
         })
     }
 }

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AuditError, DETAIL_MAX_BYTES, Keys, chain};
+use super::{AuditError, DETAIL_MAX_BYTES, Epoch, Keys, chain};
 use crate::crypto;
 use crate::name::SecretName;
 
 /// Length of a name's fingerprint, in bytes: enough to tell all names of a vault apart.
-const FINGERPRINT_BYTES: usize = 16;
+pub(super) const FINGERPRINT_BYTES: usize = 16;
 
 /// An enum whose variants are words of the log.
 macro_rules! words {
@@ -39,6 +39,8 @@ words! {
         VaultInit = "vault.init",
         /// The vault was unlocked.
         VaultUnlock = "vault.unlock",
+        /// The master password was changed.
+        PasswordChange = "password.change",
         /// A secret was created or changed.
         SecretSet = "secret.set",
         /// A value was shown to a person.
@@ -211,6 +213,7 @@ impl Entry {
     pub(super) fn seal_detail(
         &self,
         keys: &Keys,
+        epoch: &Epoch,
         sequence: i64,
         id: &str,
     ) -> Result<Vec<u8>, AuditError> {
@@ -224,14 +227,14 @@ impl Entry {
         }
         let sequence = sequence.to_be_bytes();
         Ok(crypto::seal(
-            &keys.detail,
+            &epoch.detail,
             &chain::detail_place(keys, &sequence, id.as_bytes()),
             &text,
         )?)
     }
 
     /// One fingerprint behind the other.
-    pub(super) fn fingerprints(&self, keys: &Keys) -> Vec<u8> {
+    pub(super) fn fingerprints(&self, keys: &Epoch) -> Vec<u8> {
         self.keys
             .iter()
             .flat_map(|name| fingerprint(keys, name))
@@ -240,7 +243,7 @@ impl Entry {
 }
 
 /// Stands for a name in the open columns. Keyed: a bare hash of a name can be guessed.
-pub(super) fn fingerprint(keys: &Keys, name: &SecretName) -> [u8; FINGERPRINT_BYTES] {
+pub(super) fn fingerprint(keys: &Epoch, name: &SecretName) -> [u8; FINGERPRINT_BYTES] {
     let whole = crypto::mac(&keys.fingerprint, &[name.as_str().as_bytes()]);
     let mut start = [0; FINGERPRINT_BYTES];
     start.copy_from_slice(&whole[..FINGERPRINT_BYTES]);

@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use rusqlite::types::Value;
 
-use super::entry::{Action, Outcome, Source, fingerprint};
+use super::entry::{Action, FINGERPRINT_BYTES, Outcome, Source, fingerprint};
 use super::{Keys, Record};
-use crate::name::KeyPattern;
+use crate::name::{KeyPattern, SecretName};
 
 /// Which records are wanted. All that is given must be true of a record.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +69,7 @@ impl Actions {
 }
 
 impl Filter {
-    /// What the database is asked: conditions with one parameter each, and the parameters.
+    /// What the database is asked: conditions, and their parameters in order.
     pub(super) fn conditions(&self, keys: &Keys) -> (String, Vec<Value>) {
         let word = |word: &str| Value::Text(word.to_owned());
         let name = self.key.as_ref().and_then(KeyPattern::exact);
@@ -90,18 +90,20 @@ impl Filter {
                 "source = ?",
                 self.source.map(|source| word(source.as_str())),
             ),
-            (
-                "instr(keys, ?) > 0",
-                name.map(|name| Value::Blob(fingerprint(keys, &name).to_vec())),
-            ),
             ("id = ?", self.id.as_deref().map(word)),
             ("sequence = ?", self.sequence.map(Value::Integer)),
             ("sequence > ?", self.after.map(Value::Integer)),
         ];
         let given = all
             .into_iter()
-            .filter_map(|(condition, value)| Some((condition, value?)));
-        let (conditions, values): (Vec<&str>, Vec<Value>) = given.unzip();
+            .filter_map(|(condition, value)| Some((condition.to_owned(), value?)));
+        let (mut conditions, mut values): (Vec<String>, Vec<Value>) = given.unzip();
+        if let Some(name) = name {
+            let prints = fingerprints(keys, &name);
+            let any = vec!["instr(keys, ?) > 0"; prints.len()].join(" OR ");
+            conditions.push(format!("({any})"));
+            values.extend(prints);
+        }
         let conditions = if conditions.is_empty() {
             "true".to_owned()
         } else {
@@ -128,4 +130,16 @@ impl Filter {
             .as_ref()
             .filter(|pattern| pattern.exact().is_none())
     }
+}
+
+/// What stands for the name in the records of any epoch.
+fn fingerprints(keys: &Keys, name: &SecretName) -> Vec<Value> {
+    let epochs = keys.epochs.all();
+    let mut prints: Vec<_> = epochs
+        .iter()
+        .map(|epoch| fingerprint(epoch, name))
+        .collect();
+    prints.dedup();
+    let blob = |print: [u8; FINGERPRINT_BYTES]| Value::Blob(print.to_vec());
+    prints.into_iter().map(blob).collect()
 }

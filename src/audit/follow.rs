@@ -49,7 +49,7 @@ impl Follower {
         let filter = match self.last {
             None => filter.clone(),
             Some(last) => {
-                log.check_progress(connection, last, &head)?;
+                log.check_progress(last, &head)?;
                 let pruned = head.checkpoint.sequence;
                 if pruned > last {
                     take(Followed::Pruned {
@@ -72,23 +72,16 @@ impl Follower {
 
 impl Log {
     /// Whether the log that was read up to `last` has grown, and can be read.
-    fn check_progress(
-        &self,
-        connection: &Connection,
-        last: i64,
-        head: &Head,
-    ) -> Result<(), AuditError> {
+    fn check_progress(&self, last: i64, head: &Head) -> Result<(), AuditError> {
         if head.sequence < last {
             return Err(AuditError::SetBack {
                 from: last,
                 to: head.sequence,
             });
         }
-        let newest = "SELECT coalesce(max(epoch), 0) FROM audit_log WHERE sequence > ?1";
-        let newest: i64 = connection.query_row(newest, [last], |row| row.get(0))?;
-        match usize::try_from(newest) {
-            Ok(epoch) if epoch < self.keys.epochs.len() => Ok(()),
-            _ => Err(AuditError::NewKey),
+        match head.epoch > self.keys.epochs.newest() {
+            true => Err(AuditError::NewKey),
+            false => Ok(()),
         }
     }
 }

@@ -9,10 +9,13 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod chain;
 mod entry;
+mod epochs;
 mod filter;
 mod follow;
+mod mark;
 mod prune;
 mod read;
 mod verify;
@@ -29,9 +32,12 @@ use crate::crypto::{self, CryptoError, Key};
 
 use chain::{Head, Row};
 
+pub use anchor::{Anchor, AnchorState, Anchored};
 pub use entry::{Action, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
+pub use epochs::{Epoch, Epochs};
 pub use filter::{Actions, Filter};
 pub use follow::{Followed, Follower};
+pub use mark::{HeadMark, InvalidMark, Marked};
 pub use prune::{RETENTION_MIN_SECONDS, empty_journal};
 pub use read::{Export, Record};
 pub use verify::{PROBLEMS_MAX, Problem, Report};
@@ -51,6 +57,12 @@ pub enum AuditError {
     /// The head of the chain was changed by someone without the keys.
     #[error("the head of the audit log was changed")]
     ForgedHead,
+    /// The newest key and the head are not of one time.
+    #[error("the keys of the audit log and its head are of different master passwords")]
+    OtherEpoch,
+    /// The keys that the head tells of cannot be read.
+    #[error("the audit log: {0}")]
+    Epochs(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The details of a record are too long.
     #[error("the details of an audit record have more than {DETAIL_MAX_BYTES} bytes")]
     DetailTooLong,
@@ -80,20 +92,24 @@ pub enum AuditError {
 pub struct Keys {
     /// The vault the log belongs to.
     pub vault_id: [u8; 16],
-    /// The chain's keys; new records get the last one, its index is the epoch. At least one.
-    pub epochs: Vec<Key>,
-    /// Seals the details of a record.
-    pub detail: Key,
-    /// Makes the fingerprints of names.
-    pub fingerprint: Key,
+    /// Those of the records.
+    pub epochs: Epochs,
     /// Seals the head of the chain.
     pub head: Key,
+    /// Authenticates the anchor.
+    pub anchor: Key,
 }
 
 /// An open change of the vault, which becomes durable together with its record.
 pub trait Commit {
     /// The connection, within the transaction. The transaction holds the write lock.
     fn connection(&self) -> &Connection;
+    /// The keys of the records as they are stored within the transaction. Asked for when the head tells of newer ones than the
+    /// log has: another process began an epoch.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn epochs(&self) -> Result<Vec<Epoch>, Box<dyn std::error::Error + Send + Sync>>;
     /// Commits and waits for the disk.
     ///
     /// # Errors
@@ -137,12 +153,46 @@ impl<T> Recorded<T> {
 /// The log of one vault.
 pub struct Log {
     keys: Keys,
+    anchor: Option<Anchor>,
 }
 
 impl Log {
     /// The log that is kept with these keys.
     pub fn new(keys: Keys) -> Self {
-        Self { keys }
+        Self { keys, anchor: None }
+    }
+
+    /// Keeps the anchor up to date with each record from now on.
+    pub fn with_anchor(self, anchor: Option<Anchor>) -> Self {
+        Self { anchor, ..self }
+    }
+
+    /// The log under the keys that a new password has given it, within the transaction that changes it: the head is sealed again.
+    ///
+    /// # Errors
+    /// Any; then the transaction is not to be committed.
+    pub fn begin_epoch(&self, connection: &Connection, keys: Keys) -> Result<Self, AuditError> {
+        let head = Head::read(connection, &self.keys)?;
+        let epoch = keys.epochs.newest();
+        Head { epoch, ..head }.write(connection, &keys)?;
+        let anchor = self.anchor.clone();
+        Ok(Self { keys, anchor })
+    }
+
+    /// Takes over the keys as they are stored now.
+    pub fn learn(&self, epochs: Vec<Epoch>) {
+        self.keys.epochs.replace(epochs);
+    }
+
+    /// Whether the newest key is that of the newest records. One password's rows set back alone give older keys.
+    ///
+    /// # Errors
+    /// [`AuditError::OtherEpoch`] if not; any that reading the head gives.
+    pub fn require_epoch(&self, connection: &Connection) -> Result<(), AuditError> {
+        match Head::read(connection, &self.keys)?.epoch == self.keys.epochs.newest() {
+            true => Ok(()),
+            false => Err(AuditError::OtherEpoch),
+        }
     }
 
     /// Creates the empty log in a new vault, within the transaction that will record the making of the vault.
@@ -164,8 +214,15 @@ impl Log {
         entry: &Entry,
         subject: T,
     ) -> Result<Recorded<T>, AuditError> {
-        let id = self.append(transaction.connection(), entry, now_ns())?;
+        if Head::read(transaction.connection(), &self.keys)?.epoch > self.keys.epochs.newest() {
+            self.learn(transaction.epochs().map_err(AuditError::Epochs)?);
+        }
+        let (id, head, time_ns) = self.append(transaction.connection(), entry, now_ns())?;
         transaction.commit()?;
+        if let Some(anchor) = &self.anchor {
+            // It may lag behind; that it cannot be written was said when the log was opened.
+            let _ = anchor.advance(&self.keys, &Anchored::at(&head, time_ns));
+        }
         Ok(Recorded { subject, id })
     }
 
@@ -174,12 +231,19 @@ impl Log {
         connection: &Connection,
         entry: &Entry,
         time_ns: i64,
-    ) -> Result<RecordId, AuditError> {
+    ) -> Result<(RecordId, Head, i64), AuditError> {
         let head = Head::read(connection, &self.keys)?;
+        if head.epoch != self.keys.epochs.newest() {
+            return Err(AuditError::OtherEpoch);
+        }
+        let keys = self
+            .keys
+            .epochs
+            .get(head.epoch)
+            .ok_or(AuditError::OtherEpoch)?;
         let sequence = head.sequence + 1;
         let id = new_id(time_ns)?;
-        let epoch = self.keys.epochs.len().saturating_sub(1);
-        let detail = entry.seal_detail(&self.keys, sequence, &id)?;
+        let detail = entry.seal_detail(&self.keys, &keys, sequence, &id)?;
         let row = Row {
             sequence,
             id: id.as_bytes(),
@@ -187,8 +251,8 @@ impl Log {
             action: entry.action.as_str().as_bytes(),
             source: entry.source.as_str().as_bytes(),
             result: entry.outcome.as_str().as_bytes(),
-            keys: &entry.fingerprints(&self.keys),
-            epoch: i64::try_from(epoch).unwrap_or(i64::MAX),
+            keys: &entry.fingerprints(&keys),
+            epoch: head.epoch,
             detail: &detail,
             prev_hash: &head.hash,
         };
@@ -200,7 +264,7 @@ impl Log {
             ..head
         };
         head.write(connection, &self.keys)?;
-        Ok(RecordId { sequence, id })
+        Ok((RecordId { sequence, id }, head, time_ns))
     }
 }
 

@@ -208,7 +208,7 @@ impl Log {
 fn open_detail(row: &Row, keys: &Keys) -> Option<Sealed<Vec<SecretName>, Detail>> {
     let sequence = row.sequence.to_be_bytes();
     let opened = crypto::open(
-        &keys.detail,
+        &keys.epochs.get(row.epoch)?.detail,
         &chain::detail_place(keys, &sequence, row.id),
         row.detail,
     );

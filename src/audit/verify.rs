@@ -73,6 +73,9 @@ pub enum Problem {
         /// The last record.
         sequence: i64,
     },
+    /// The keys and the head are not of one time: the rows of a password were set back.
+    #[error("the keys of the log and its head are of different master passwords")]
+    OtherEpoch,
     /// The head is missing, so records may be missing from the end.
     #[error("the head of the log was removed")]
     NoHead,
@@ -117,6 +120,9 @@ impl Log {
         walk.rows(connection, i64::MAX)?;
         walk.end();
         walk.problems.extend(head_problem);
+        if head.is_some_and(|head| head.epoch != self.keys.epochs.newest()) {
+            walk.problems.push(Problem::OtherEpoch);
+        }
         name_moved(connection, &checker, &mut walk.problems)?;
         drop(snapshot);
         Ok(Report {

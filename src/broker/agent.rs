@@ -11,7 +11,7 @@ use super::decide::{label, limit, refusal};
 use super::project::Project;
 use super::run::{Ended, Output};
 use super::short::AGENT_MIN_BYTES;
-use super::{Broker, Notice, RunError};
+use super::{Broker, Caution, Notice, Outside, RunError};
 use crate::audit::{Action, Detail, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::policy::Purpose;
@@ -139,9 +139,9 @@ pub struct RunAnswer {
 }
 
 impl AgentDoor {
-    /// Opens the door. Commands may run below `project`, if that is a directory of its own. They do not see `password_file`.
-    pub fn new(vault: Vault, project: &Path, password_file: Option<&Path>) -> Self {
-        let broker = Broker::new(vault, password_file, Source::Mcp);
+    /// Opens the door. Commands may run below `project`, if that is a directory of its own. They see nothing of `outside`.
+    pub fn new(vault: Vault, project: &Path, outside: &Outside) -> Self {
+        let broker = Broker::new(vault, outside, Source::Mcp);
         Self {
             project: Project::new(project, &broker.judge.kept),
             broker,
@@ -149,15 +149,17 @@ impl AgentDoor {
         }
     }
 
-    /// Records that the vault is open to agents from now on.
-    pub fn opened(&self) -> Result<(), RunError> {
+    /// Records that the vault is open to agents from now on, if it is the one that was there last. Gives what a person should know.
+    pub fn opened(&self) -> Result<Vec<Caution>, RunError> {
+        let cautions = self.broker.enter()?;
         let entry = self.broker.entry(
             Action::VaultUnlock,
             Outcome::Success,
             Vec::new(),
             Detail::default(),
         );
-        self.broker.note(entry)
+        self.broker.note(entry)?;
+        Ok(cautions)
     }
 
     /// What the policy file's modules had to say beside their answers since this was asked last, for a person to read.

@@ -1,5 +1,8 @@
 //! The cache of compiled modules, under a key of the vault.
 
+use std::fs;
+use std::io;
+
 use crate::crypto::{self, Key, MAC_BYTES};
 use crate::vault::Vault;
 use crate::wasm::{Cache, Seal};
@@ -11,6 +14,14 @@ const CACHE_DIR: &str = "cache";
 pub(super) fn code_cache(vault: &Vault) -> Cache {
     let seal = CodeSeal(vault.cache_key().duplicate());
     Cache::new(vault.dir().join(CACHE_DIR), Box::new(seal))
+}
+
+/// Empties it.
+pub(super) fn remove(vault: &Vault) -> io::Result<()> {
+    match fs::remove_dir_all(vault.dir().join(CACHE_DIR)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 struct CodeSeal(Key);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use secretctl_runner::StartError;
 
+use super::enter::AnchorError;
 use crate::audit::AuditError;
 use crate::name::{EnvName, FieldName, InvalidName, SecretName};
 use crate::policy::{AliasError, Denial, Fault, PolicyError, Question};
@@ -153,6 +154,9 @@ pub enum RunError {
     /// The log cannot be written or read, so nothing is done.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The vault is not the one that was there last.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The vault cannot be read or written.
     #[error(transparent)]
     Vault(#[from] VaultError),

@@ -17,7 +17,7 @@ use super::program::{Program, TrustedPath};
 use super::project::{Place, Project};
 use super::selection::{self, Selected, Variables};
 use super::words::{Words, mentioned};
-use super::{POLICY_FILE, RunError};
+use super::{Outside, POLICY_FILE, RunError};
 use crate::name::{SecretName, Tag};
 use crate::policy::{
     self, Decision, Denial, Grant, Key, Moment, PinnedModule, Policy, PolicyError, PolicySource,
@@ -33,7 +33,7 @@ pub(super) struct Judge {
     pub(super) dir: PathBuf,
     /// What the paths of modules in the policy file are relative to: its own directory.
     pub(super) modules: PathBuf,
-    /// What no command may see: that directory, and the file with the master password.
+    /// What no command may see: that directory, the file with the master password, and the anchors.
     pub(super) kept: Vec<PathBuf>,
     policy: Mutex<PolicySource>,
     names: NameIndex,
@@ -68,24 +68,30 @@ pub(super) struct Prepared {
 
 impl Judge {
     /// For the policy file of an unlocked vault.
-    pub(super) fn new(vault: &Vault, password_file: Option<&Path>) -> Self {
+    pub(super) fn new(vault: &Vault, outside: &Outside) -> Self {
         let dir = vault.dir().to_owned();
         let source = PolicySource::new(dir.join(POLICY_FILE));
         Self {
             cache: Some(Arc::new(code_cache(vault))),
-            ..Self::of(source, dir, password_file)
+            ..Self::of(source, dir, outside)
         }
     }
 
     /// With a policy file that need not be the vault's own.
-    pub(super) fn of(source: PolicySource, dir: PathBuf, password_file: Option<&Path>) -> Self {
-        let password_file = password_file.map(Path::to_owned);
+    pub(super) fn of(source: PolicySource, dir: PathBuf, outside: &Outside) -> Self {
+        let Outside {
+            password_file,
+            state_dir,
+        } = outside.clone();
         let modules = source
             .path()
             .parent()
             .filter(|dir| !dir.as_os_str().is_empty());
         Self {
-            kept: std::iter::once(dir.clone()).chain(password_file).collect(),
+            kept: [Some(dir.clone()), password_file, state_dir]
+                .into_iter()
+                .flatten()
+                .collect(),
             modules: modules.unwrap_or(Path::new(".")).to_owned(),
             dir,
             policy: Mutex::new(source),

@@ -25,7 +25,11 @@ impl PersonDoor {
     /// Records of the log, oldest first.
     pub fn audit_list(&self, filter: &Filter) -> Result<Vec<Record>, RunError> {
         let broker = &self.broker;
-        Ok(broker.log.list(broker.vault().connection(), filter)?)
+        let vault = broker.vault();
+        broker.learn_epochs(&vault)?;
+        let records = broker.log.list(vault.connection(), filter)?;
+        vault.require_current()?;
+        Ok(records)
     }
 
     /// Hands over records of the log one by one, oldest first, and ends with what `take` returns as an error.
@@ -36,6 +40,7 @@ impl PersonDoor {
     ) -> Result<(), E> {
         let broker = &self.broker;
         let vault = broker.vault();
+        broker.learn_epochs(&vault)?;
         let take = |record: &Record| take(record).map_err(Taken::Theirs);
         let read = broker.log.each(vault.connection(), filter, take);
         read.map_err(Taken::into)
@@ -50,6 +55,7 @@ impl PersonDoor {
     ) -> Result<(), E> {
         let broker = &self.broker;
         let vault = broker.vault();
+        broker.learn_epochs(&vault)?;
         let take = |followed: Followed| take(followed).map_err(Taken::Theirs);
         let read = follower.poll(&broker.log, vault.connection(), filter, take);
         read.map_err(Taken::into)

@@ -14,14 +14,15 @@ use super::keyring::Keyring;
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
 use super::selection::{self, Selected};
-use super::{Broker, RunError};
+use super::status::found;
+use super::{Broker, Caution, Outside, RunError};
 use crate::audit::{self, Action, Detail, Log, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName};
 use crate::policy::{self, Grant, Workdir};
 use crate::sanitize::{Channel, Sanitized};
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{Entry, FieldInfo, Fields, LockedVault, Vault, VaultError};
+use crate::vault::{Entry, FieldInfo, Fields, KdfParams, LockedVault, Vault};
 
 /// Processes and threads of a command in a jail: more than any build has, and not yet the machine's end.
 const PROCESSES: u32 = 4096;
@@ -58,13 +59,19 @@ pub enum Shown<'a> {
 
 impl PersonDoor {
     /// Makes a new vault in `dir`, with its log.
-    pub fn create(dir: &Path, password: &SecretBytes) -> Result<(), RunError> {
-        LockedVault::create(
+    pub fn create(
+        dir: &Path,
+        password: &SecretBytes,
+        params: KdfParams,
+        outside: &Outside,
+    ) -> Result<Vec<Caution>, RunError> {
+        let vault = LockedVault::create_with(
             dir,
             password,
+            params,
             time::now(),
             |vault| -> Result<(), RunError> {
-                let log = Log::new(super::audit_keys(vault));
+                let log = Log::new(super::audit_keys(vault.audit_keys()));
                 let transaction = vault.begin()?;
                 log.install(transaction.connection())?;
                 let entry = audit::Entry {
@@ -78,14 +85,20 @@ impl PersonDoor {
                 Ok(())
             },
         )?;
-        Ok(())
+        Self::new(vault, outside).broker.write_anchor()
     }
 
-    /// Opens the door. Commands in a jail do not see `password_file`.
-    pub fn new(vault: Vault, password_file: Option<&Path>) -> Self {
+    /// Opens the door. Commands in a jail see nothing of `outside`.
+    pub fn new(vault: Vault, outside: &Outside) -> Self {
         Self {
-            broker: Broker::new(vault, password_file, Source::Cli),
+            broker: Broker::new(vault, outside, Source::Cli),
         }
+    }
+
+    /// Enters, if the vault is the one that was there last. Gives what a person should know. Who only wants to find out what is wrong
+    /// with a vault does not enter.
+    pub fn enter(&self) -> Result<Vec<Caution>, RunError> {
+        self.broker.enter()
     }
 
     /// A secret with its values.
@@ -247,14 +260,15 @@ impl PersonDoor {
     /// Compares the whole log, and the set of secrets, with what they must be. Gives the numbers of records that are there
     /// and that were pruned, and what is wrong.
     pub fn verify(&self) -> Result<(u64, u64, Vec<String>), RunError> {
+        let mut problems = Vec::new();
+        self.anchor_problem(&mut problems)?;
         let vault = self.broker.vault();
+        self.broker.learn_epochs(&vault)?;
         let report = self.broker.log.verify(vault.connection())?;
-        let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-        match vault.verify_set() {
-            Ok(()) => {}
-            Err(VaultError::Corrupted(fact)) => problems.push(fact.to_owned()),
-            Err(error) => return Err(error.into()),
-        }
+        // Else the problems are of a process that has old keys.
+        vault.require_current()?;
+        problems.splice(0..0, report.problems.iter().map(ToString::to_string));
+        found(vault.verify_set(), &mut problems)?;
         Ok((report.records, report.pruned, problems))
     }
 

@@ -15,7 +15,7 @@ use super::keyring::{Keys, tags};
 use super::person::PersonDoor;
 use super::project::Project;
 use super::short::AGENT_MIN_BYTES;
-use super::{Notice, POLICY_FILE, RunError};
+use super::{Notice, Outside, POLICY_FILE, RunError};
 use crate::policy::{self, Grant, Place, Policy, PolicySource, Problem, Request};
 
 /// Where a person asks about policy.
@@ -40,7 +40,7 @@ pub struct Explained {
 
 impl PolicyDoor {
     /// For the policy file of the vault in `dir`, or for another `file`, which may then be anybody's.
-    pub fn new(dir: PathBuf, file: Option<&Path>, password_file: Option<&Path>) -> Self {
+    pub fn new(dir: PathBuf, file: Option<&Path>, outside: &Outside) -> Self {
         let own = dir.join(POLICY_FILE);
         let is_own = file.is_none_or(|file| is_same_place(file, &own));
         let (source, path, dir) = match file.filter(|_| !is_own) {
@@ -48,7 +48,7 @@ impl PolicyDoor {
             Some(file) => (PolicySource::draft(file), file.to_owned(), dir),
         };
         Self {
-            judge: Judge::of(source, dir, password_file),
+            judge: Judge::of(source, dir, outside),
             path,
             is_own,
         }
@@ -283,7 +283,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = |path: &str| {
             let path = dir.path().join(path);
-            PolicyDoor::new(dir.path().to_owned(), Some(&path), None).is_own()
+            PolicyDoor::new(dir.path().to_owned(), Some(&path), &Outside::default()).is_own()
         };
         assert!(file(POLICY_FILE) && file("./mcp-policy.yaml"));
         assert!(!file("other.yaml") && !file("missing/mcp-policy.yaml"));

@@ -1,6 +1,7 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
 mod audit;
+mod password;
 mod policy;
 mod secrets;
 
@@ -13,6 +14,7 @@ pub(super) use self::audit::{
     AuditCommand, AuditExportArgs, AuditFormat, AuditListArgs, AuditPruneArgs, Retention,
     WantedArgs,
 };
+pub(super) use self::password::{InitArgs, PasswordChangeArgs, PasswordCommand};
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 pub(super) use self::secrets::{
     DeleteArgs, ExportArgs, ExportFormat, GetArgs, Kind, ListArgs, RenameArgs, SetArgs,
@@ -52,7 +54,7 @@ pub(super) struct VaultArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Create a vault
-    Init,
+    Init(InitArgs),
     /// Store a secret, or change what is given of it: a value comes from standard input or a hidden prompt
     Set(SetArgs),
     /// Print the value of a secret, exactly as it was stored
@@ -75,7 +77,10 @@ pub(super) enum Command {
     /// Write, check and try out the policy file, which governs agents
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Tell what this machine can enforce on commands
+    /// Change the master password
+    #[command(subcommand)]
+    Password(PasswordCommand),
+    /// Tell how the vault and its log stand, or what this machine can enforce on commands
     Status(StatusArgs),
     /// Serve AI agents: MCP over standard input and output
     McpServer(McpServerArgs),
@@ -137,8 +142,8 @@ pub(super) struct FilterArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Of the sandbox, layer by layer. It needs no vault. This version tells nothing else, so it is required
-    #[arg(long, required = true)]
+    /// Of the sandbox, layer by layer. It needs no vault
+    #[arg(long)]
     pub(super) sandbox: bool,
     /// Print JSON
     #[arg(long)]

@@ -10,14 +10,17 @@ use super::args::{AuditCommand, AuditFormat, AuditListArgs, WantedArgs};
 use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
-use crate::broker::{AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction};
+use crate::broker::{
+    AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction, HeadMark,
+};
 use crate::time::{self, Point};
 
 pub(super) fn run(access: &Access, command: &AuditCommand) -> Result<u8, Failure> {
     match command {
         AuditCommand::List(args) => list(access, args),
         AuditCommand::Show { id, json } => show(access, id, *json),
-        AuditCommand::Verify { json } => verify(access, *json),
+        AuditCommand::Verify { head, json } => verify(access, head.as_ref(), *json),
+        AuditCommand::Head => head(access),
         AuditCommand::Export(args) => export::run(access, args),
         AuditCommand::Prune(args) => prune::run(access, args),
         AuditCommand::Retention { kept } => prune::retention(access, *kept),
@@ -185,8 +188,14 @@ fn details(record: &AuditRecord) -> String {
     lines
 }
 
-fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
-    let (records, pruned, problems) = access.door()?.verify()?;
+/// Opens a log of which nobody knows yet whether something is wrong with it.
+fn verify(access: &Access, head: Option<&HeadMark>, as_json: bool) -> Result<u8, Failure> {
+    let door = access.inspecting_door()?;
+    let (records, pruned, mut problems) = door.verify()?;
+    let found = head.map(|head| door.compare(head)).transpose()?;
+    if let Some(wrong) = found.as_ref().filter(|found| !found.is_fine()) {
+        problems.push(wrong.to_string());
+    }
     let code = if problems.is_empty() {
         codes::DONE
     } else {
@@ -206,7 +215,14 @@ fn verify(access: &Access, as_json: bool) -> Result<u8, Failure> {
         0 => String::new(),
         pruned => format!("{pruned} records were pruned before them\n"),
     };
-    let text =
+    let mut text =
         format!("{records} records verified\n{before}Chain integrity: OK\nNo gaps detected\n");
+    if let Some(found) = found {
+        text.push_str(&format!("Head: {found}\n"));
+    }
     output::result(text.as_bytes())
+}
+
+fn head(access: &Access) -> Result<u8, Failure> {
+    output::result(format!("{}\n", access.door()?.audit_head()?).as_bytes())
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::output;
-use crate::broker::{PersonDoor, RunError};
+use crate::broker::{AuditError, PersonDoor, RunError};
 use crate::name::{FieldName, SecretName};
 use crate::vault::{FieldInfo, UnlockError, VaultError};
 
@@ -118,7 +118,9 @@ impl From<io::Error> for Failure {
 impl From<UnlockError> for Failure {
     fn from(error: UnlockError) -> Self {
         match error {
-            UnlockError::WrongPassword => Self::new(error).with_code(codes::LOCKED),
+            UnlockError::WrongPassword | UnlockError::TooManyTries { .. } => {
+                Self::new(error).with_code(codes::LOCKED)
+            }
             UnlockError::Vault(error) => error.into(),
         }
     }
@@ -130,6 +132,10 @@ impl From<VaultError> for Failure {
         match error {
             VaultError::Missing { .. } => failure.next("create one with: secretctl init"),
             VaultError::Exists { .. } => failure.next("choose another place with --vault-dir"),
+            VaultError::KeyChanged => failure.with_code(codes::LOCKED),
+            VaultError::SamePassword => {
+                failure.next("to change only its cost or the key, add --kdf or --rotate-key")
+            }
             VaultError::Corrupted(_) | VaultError::Incomplete { .. } => {
                 failure.with_code(codes::TAMPERED)
             }
@@ -144,6 +150,15 @@ impl From<RunError> for Failure {
         match error {
             RunError::SecretNotFound(_) => failure.with_code(codes::NOT_FOUND),
             RunError::Vault(error) => error.into(),
+            RunError::Audit(
+                AuditError::NoHead | AuditError::ForgedHead | AuditError::OtherEpoch,
+            ) => failure.with_code(codes::TAMPERED),
+            RunError::Anchor(error) => failure
+                .next(format!(
+                    "if you put back a backup yourself, remove {}",
+                    error.path().display()
+                ))
+                .with_code(codes::TAMPERED),
             RunError::Policy(_) => {
                 failure.next("--env needs the policy file; it must have mode 0600")
             }

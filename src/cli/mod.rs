@@ -21,6 +21,7 @@ mod modules;
 mod new;
 mod new_file;
 mod output;
+mod password;
 mod policy;
 mod rename;
 mod run;
@@ -71,7 +72,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Init => init::run(&access),
+        Command::Init(args) => init::run(&access, &args),
         Command::Set(args) => set::run(&access, args),
         Command::Get(args) => get::run(&access, &args),
         Command::List(args) => list::run(&access, &args),
@@ -82,7 +83,8 @@ fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
         Command::Export(args) => export::run(&access, &args),
         Command::Audit(command) => audit::run(&access, &command),
         Command::Policy(command) => policy::run(&access, command),
-        Command::Status(args) => status::run(&args),
+        Command::Password(command) => password::run(&access, command),
+        Command::Status(args) => status::run(&access, &args),
         Command::McpServer(args) => mcp_server::run(&access, args),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::failure::codes;
+use crate::broker::Caution;
 use crate::name::SecretName;
 use crate::text::is_unseen;
 use crate::vault::{Field, Fields};
@@ -128,6 +129,13 @@ pub(super) fn ours(text: &str) {
 
 pub(super) fn warn(text: &str) {
     say("warning: ", text);
+}
+
+/// What is to be known of the vault's anchor.
+pub(super) fn cautions(cautions: &[Caution]) {
+    cautions
+        .iter()
+        .for_each(|caution| warn(&caution.to_string()));
 }
 
 /// A secret whose value cannot be hidden well.

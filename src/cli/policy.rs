@@ -32,7 +32,7 @@ pub(super) fn run(access: &Access, command: PolicyCommand) -> Result<u8, Failure
 
 /// Opens no vault.
 pub(super) fn door(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, Failure> {
-    Ok(PolicyDoor::new(access.dir()?, file, access.password_file()))
+    Ok(PolicyDoor::new(access.dir()?, file, &access.outside()))
 }
 
 /// Where modules have to be compiled, and the password is at hand anyway, their code is kept.

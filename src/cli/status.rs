@@ -3,11 +3,85 @@
 use serde_json::{Value, json};
 
 use super::args::StatusArgs;
-use super::failure::Failure;
+use super::failure::{Failure, codes};
 use super::output;
+use super::unlock::Access;
 use crate::broker::{Enforcement, Layer, enforceable};
+use crate::time;
+use crate::vault::KdfParams;
 
-pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
+pub(super) fn run(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
+    if args.sandbox {
+        sandbox(args)
+    } else {
+        vault(access, args)
+    }
+}
+
+fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
+    let status = access.inspecting_door()?.status()?;
+    let code = match status.problems.is_empty() {
+        true => codes::DONE,
+        false => codes::TAMPERED,
+    };
+    let dir = access.dir()?;
+    let created = time::rfc3339(status.created_at);
+    let KdfParams {
+        memory_kib,
+        passes,
+        lanes,
+    } = status.kdf;
+    if args.json {
+        output::json(&json!({
+            "vault_dir": dir.to_string_lossy(),
+            "vault_id": status.id,
+            "created_at": created,
+            "kdf": { "algorithm": "argon2id", "memory_kib": memory_kib, "passes": passes, "lanes": lanes },
+            "secrets": status.secrets,
+            "records": status.records,
+            "epoch": status.epoch,
+            "anchor": status.anchor,
+            "valid": status.problems.is_empty(),
+            "problems": status.problems,
+        }))?;
+        return Ok(code);
+    }
+    let number = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
+    let secrets = status.secrets.map(|secrets| secrets as u64);
+    let lines = [
+        ("vault", dir.display().to_string()),
+        ("id", status.id),
+        ("created", created),
+        (
+            "password",
+            format!(
+                "Argon2id, {} MiB, {passes} passes, {lanes} lanes",
+                memory_kib / 1024
+            ),
+        ),
+        ("secrets", number(secrets)),
+        ("records", number(status.records)),
+        ("epoch", number(status.epoch)),
+        (
+            "anchor",
+            status
+                .anchor
+                .unwrap_or_else(|| "as it should be".to_owned()),
+        ),
+    ];
+    let line = |(name, text): (&str, String)| format!("{name:9} {}\n", output::printable(&text));
+    output::result(lines.map(line).concat().as_bytes())?;
+    if !status.problems.is_empty() {
+        let fact = format!(
+            "the vault was tampered with:\n  {}",
+            status.problems.join("\n  ")
+        );
+        return Err(Failure::new(fact).with_code(code));
+    }
+    Ok(code)
+}
+
+fn sandbox(args: &StatusArgs) -> Result<u8, Failure> {
     let found = enforceable().map_err(|error| {
         Failure::new(error).next("secretctl-runner belongs beside secretctl; install both again")
     })?;

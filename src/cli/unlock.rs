@@ -1,7 +1,7 @@
 //! Where the master password comes from, and the way into the vault.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
 use super::output;
-use crate::broker::{PersonDoor, RunError};
+use crate::broker::{Outside, PersonDoor, RunError};
 use crate::secret::SecretBytes;
+use crate::time;
 use crate::vault::{LockedVault, PASSWORD_MAX_BYTES, Vault};
 
 /// The directory in the home directory.
 const VAULT_DIR: &str = ".secretctl";
+/// The directory in that for state.
+const STATE_DIR: &str = "secretctl";
 /// Most that is read of a password file, in bytes: a password and its line break, and more is an error.
 const PASSWORD_FILE_MAX_BYTES: u64 = PASSWORD_MAX_BYTES as u64 + 2;
 
@@ -49,8 +52,16 @@ impl Access {
         Ok(home.join(VAULT_DIR))
     }
 
-    /// Unlocks the vault.
-    pub(super) fn vault(&self) -> Result<Vault, Failure> {
+    /// What of the vault is not in its directory.
+    pub(super) fn outside(&self) -> Outside {
+        Outside {
+            password_file: self.password_file().map(Path::to_owned),
+            state_dir: state_dir(),
+        }
+    }
+
+    /// Unlocks the vault. Gives the password as well.
+    pub(super) fn vault(&self) -> Result<(Vault, SecretBytes), Failure> {
         let locked = LockedVault::open(&self.dir()?)?;
         locked
             .warnings()
@@ -60,14 +71,26 @@ impl Access {
             Some(password) => password,
             None => prompt("Master password: ")?,
         };
-        Ok(locked.unlock(&password)?)
+        Ok((locked.unlock(&password, time::now())?, password))
     }
 
     /// Unlocks the vault for a person.
     pub(super) fn door(&self) -> Result<PersonDoor, Failure> {
-        let door = PersonDoor::new(self.vault()?, self.password_file());
+        Ok(self.door_and_password()?.0)
+    }
+
+    /// The same, and the password.
+    pub(super) fn door_and_password(&self) -> Result<(PersonDoor, SecretBytes), Failure> {
+        let (vault, password) = self.vault()?;
+        let door = PersonDoor::new(vault, &self.outside());
+        output::cautions(&door.enter()?);
         told(door.keep_retention());
-        Ok(door)
+        Ok((door, password))
+    }
+
+    /// Unlocks the vault for who wants to find out what is wrong with it.
+    pub(super) fn inspecting_door(&self) -> Result<PersonDoor, Failure> {
+        Ok(PersonDoor::new(self.vault()?.0, &self.outside()))
     }
 
     /// Whether the vault can be unlocked without asking.
@@ -80,20 +103,25 @@ impl Access {
         given(self.args.password_file.as_ref()).map(Path::new)
     }
 
-    /// The password of a vault that is to be created. At a prompt it is typed twice.
-    pub(super) fn new_password(&self) -> Result<SecretBytes, Failure> {
-        if let Some(password) = self.new_password.take() {
-            return Ok(password);
+    /// The password of a vault that is to be created.
+    pub(super) fn new_password(&self, file: Option<&OsStr>) -> Result<SecretBytes, Failure> {
+        let given = self.given_new(file)?;
+        match given.map_or_else(|| self.given(), |given| Ok(Some(given)))? {
+            Some(password) => Ok(password),
+            None => typed_twice(),
         }
-        if let Some(password) = self.given()? {
-            return Ok(password);
+    }
+
+    /// The password that takes the place of the present one.
+    pub(super) fn changed_password(&self, file: Option<&OsStr>) -> Result<SecretBytes, Failure> {
+        self.given_new(file)?.map_or_else(typed_twice, Ok)
+    }
+
+    fn given_new(&self, file: Option<&OsStr>) -> Result<Option<SecretBytes>, Failure> {
+        match file {
+            Some(path) => read_password(Path::new(path)).map(Some),
+            None => Ok(self.new_password.take()),
         }
-        let password = prompt("New master password: ")?;
-        let again = prompt("The same again: ")?;
-        if password.expose() != again.expose() {
-            return Err(Failure::new("the two passwords differ"));
-        }
-        Ok(password)
     }
 
     fn given(&self) -> Result<Option<SecretBytes>, Failure> {
@@ -109,6 +137,23 @@ pub(super) fn told<T>(kept: Result<T, RunError>) {
     if let Err(error) = kept {
         output::warn(&format!("no old records were removed: {error}"));
     }
+}
+
+fn typed_twice() -> Result<SecretBytes, Failure> {
+    let password = prompt("New master password: ")?;
+    let again = prompt("The same again: ")?;
+    if password.expose() != again.expose() {
+        return Err(Failure::new("the two passwords differ"));
+    }
+    Ok(password)
+}
+
+/// Where the anchors of vaults are: the state directory of the XDG Base Directory Specification, whose path counts only if absolute.
+fn state_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || Some(std::env::home_dir()?.join(".local/state"));
+    let base = given.filter(|dir| dir.is_absolute()).or_else(home)?;
+    Some(base.join(STATE_DIR)).filter(|dir| dir.is_absolute())
 }
 
 fn given(argument: Option<&OsString>) -> Option<&OsString> {

@@ -3,10 +3,10 @@
 //! It is the sum, modulo 2^256, of one HMAC for each row, so a change of one row changes it in constant time. Sealed in
 //! `metadata`, it is written in the transaction of each change.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::keys::{Keys, place};
-use super::{VaultError, crypto};
+use super::{VaultError, crypto, metadata};
 use crate::crypto::MAC_BYTES;
 
 const ROW: &str = "secrets_digest";
@@ -47,10 +47,7 @@ impl SetDigest {
     }
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, VaultError> {
-        let query = "SELECT value FROM metadata WHERE name = ?1";
-        let mut statement = connection.prepare_cached(query)?;
-        let sealed: Option<Vec<u8>> = statement.query_row([ROW], |row| row.get(0)).optional()?;
-        let sealed = sealed.ok_or(TAMPERED_DIGEST)?;
+        let sealed = metadata::read(connection, ROW)?.ok_or(TAMPERED_DIGEST)?;
         let opened = crypto::open(&keys.set_digest, &digest_place(keys), &sealed);
         let opened = opened.map_err(|_| TAMPERED_DIGEST)?;
         opened
@@ -62,11 +59,7 @@ impl SetDigest {
 
     pub(super) fn write(self, connection: &Connection, keys: &Keys) -> Result<(), VaultError> {
         let sealed = crypto::seal(&keys.set_digest, &digest_place(keys), &self.0)?;
-        let statement = "INSERT OR REPLACE INTO metadata (name, value) VALUES (?1, ?2)";
-        connection
-            .prepare_cached(statement)?
-            .execute((ROW, sealed))?;
-        Ok(())
+        metadata::write(connection, ROW, &sealed)
     }
 }
 

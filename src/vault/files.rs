@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{FORMAT_VERSION, VaultError, crypto};
-use crate::crypto::{KdfParams, SALT_BYTES};
+use crate::crypto::SALT_BYTES;
 
 const FILE_MODE: u32 = 0o600;
 /// Mode bits that give anything to others than the owner.
@@ -136,7 +136,6 @@ impl Files {
 pub(super) struct Header {
     pub(super) vault_id: [u8; 16],
     pub(super) created_at: i64,
-    pub(super) params: KdfParams,
     pub(super) salt: [u8; SALT_BYTES],
 }
 
@@ -145,15 +144,6 @@ struct Meta {
     version: u32,
     vault_id: String,
     created_at: String,
-    kdf: MetaKdf,
-}
-
-#[derive(Serialize, Deserialize)]
-struct MetaKdf {
-    algorithm: String,
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
 }
 
 /// The one field that every version of the format has.
@@ -162,14 +152,11 @@ struct MetaVersion {
     version: u32,
 }
 
-const ALGORITHM: &str = "argon2id";
-
 impl Header {
-    pub(super) fn new(params: KdfParams, now: i64) -> Result<Self, VaultError> {
+    pub(super) fn new(now: i64) -> Result<Self, VaultError> {
         Ok(Self {
             vault_id: crypto::random()?,
             created_at: now,
-            params,
             salt: crypto::random()?,
         })
     }
@@ -184,47 +171,19 @@ impl Header {
         let meta: Meta = serde_json::from_slice(meta).map_err(|_| MALFORMED)?;
         let created_at: jiff::Timestamp = meta.created_at.parse().map_err(|_| MALFORMED)?;
         let vault_id = Ulid::from_string(&meta.vault_id).map_err(|_| MALFORMED)?;
-        let MetaKdf {
-            algorithm,
-            memory_kib,
-            passes,
-            lanes,
-        } = meta.kdf;
-        let params = KdfParams {
-            memory_kib,
-            passes,
-            lanes,
-        };
-        if algorithm != ALGORITHM || !params.is_acceptable() {
-            return Err(VaultError::Corrupted(
-                "vault.meta has KDF parameters outside of the accepted range",
-            ));
-        }
         Ok(Self {
             vault_id: vault_id.to_bytes(),
             created_at: created_at.as_second(),
-            params,
             salt,
         })
     }
 
     fn to_json(&self) -> String {
         let created_at = jiff::Timestamp::from_second(self.created_at).unwrap_or_default();
-        let KdfParams {
-            memory_kib,
-            passes,
-            lanes,
-        } = self.params;
         let meta = Meta {
             version: FORMAT_VERSION,
             vault_id: Ulid::from_bytes(self.vault_id).to_string(),
             created_at: created_at.to_string(),
-            kdf: MetaKdf {
-                algorithm: ALGORITHM.to_owned(),
-                memory_kib,
-                passes,
-                lanes,
-            },
         };
         serde_json::to_string(&meta).unwrap_or_default() + "\n"
     }

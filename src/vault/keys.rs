@@ -1,9 +1,11 @@
 //! The key hierarchy: from the password to the one key for each purpose.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
+use zeroize::Zeroizing;
 
 use super::files::Header;
-use super::{FORMAT_VERSION, UnlockError, VaultError};
+use super::password::Hashing;
+use super::{FORMAT_VERSION, UnlockError, VaultError, metadata};
 use crate::crypto::{self, KEY_BYTES, Key};
 use crate::secret::SecretBytes;
 
@@ -14,6 +16,8 @@ const DEK_ROW: &str = "dek";
 const CHECK_ROW: &str = "password_check";
 /// The audit keys of all epochs, one behind the other, sealed under the DEK.
 const EPOCHS_ROW: &str = "audit_epochs";
+/// How often the DEK was replaced, in eight bytes (big-endian). Plain, so that a process with the old one can see it.
+const GENERATION_ROW: &str = "generation";
 
 /// The place of a sealed blob, which its associated data names, so that no blob opens in another's place.
 pub(super) fn place<'a>(
@@ -36,6 +40,8 @@ pub(super) fn place<'a>(
 /// One key for each purpose, all of them derived from the DEK.
 pub(super) struct Keys {
     pub(super) vault_id: [u8; 16],
+    /// Which DEK they are of.
+    pub(super) generation: u64,
     /// Seals the rows of `secrets`.
     pub(super) record: Key,
     /// Makes the index by which a name is looked up.
@@ -44,36 +50,63 @@ pub(super) struct Keys {
     pub(super) set_digest: Key,
     pub(super) cache: Key,
     pub(super) state: Key,
+    /// Seals the audit keys.
+    keyring: Key,
     audit_detail: Key,
     audit_fingerprint: Key,
     audit_head: Key,
-    audit_epochs: Vec<Key>,
+    /// As they were when the keys were loaded; see [`epochs`].
+    pub(super) audit_epochs: Vec<AuditEpoch>,
 }
 
 impl Keys {
-    fn derive(vault_id: [u8; 16], dek: &Key, audit_epochs: Vec<Key>) -> Self {
+    /// Without epochs.
+    pub(super) fn derive(vault_id: [u8; 16], generation: u64, dek: &Key) -> Self {
         let purpose = |label| crypto::derive(dek, &vault_id, label);
         Self {
             vault_id,
+            generation,
             record: purpose("record-v1"),
             index: purpose("name-index-v1"),
             set_digest: purpose("set-digest-v1"),
             cache: purpose("cache-v1"),
             state: purpose("state-v1"),
+            keyring: purpose("keyring-v1"),
             audit_detail: purpose("audit-detail-v1"),
             audit_fingerprint: purpose("audit-fingerprint-v1"),
             audit_head: purpose("audit-head-v1"),
-            audit_epochs,
+            audit_epochs: Vec::new(),
+        }
+    }
+
+    /// The epoch that begins with a password.
+    pub(super) fn new_epoch(&self, wrapping: &Wrapping) -> AuditEpoch {
+        AuditEpoch {
+            chain: wrapping.audit.duplicate(),
+            detail: self.audit_detail.duplicate(),
+            fingerprint: self.audit_fingerprint.duplicate(),
         }
     }
 
     pub(super) fn audit_keys(&self) -> AuditKeys {
         AuditKeys {
             vault_id: self.vault_id,
-            epochs: self.audit_epochs.iter().map(Key::duplicate).collect(),
-            detail: self.audit_detail.duplicate(),
-            fingerprint: self.audit_fingerprint.duplicate(),
+            epochs: self
+                .audit_epochs
+                .iter()
+                .map(AuditEpoch::duplicate)
+                .collect(),
             head: self.audit_head.duplicate(),
+            anchor: self.state.duplicate(),
+        }
+    }
+
+    /// Refuses to go on with the keys of a DEK that was replaced. Asked after reading and within the transactions that write:
+    /// generations only grow, so what was read before was of this one too.
+    pub(super) fn require_current(&self, connection: &Connection) -> Result<(), VaultError> {
+        match generation(connection)? == self.generation {
+            true => Ok(()),
+            false => Err(VaultError::KeyChanged),
         }
     }
 }
@@ -82,14 +115,50 @@ impl Keys {
 pub struct AuditKeys {
     /// The vault the log belongs to.
     pub vault_id: [u8; 16],
-    /// The chain's keys; new records get the last one, its index is the epoch.
-    pub epochs: Vec<Key>,
+    /// New records get the keys of the last one; a record's epoch is its index.
+    pub epochs: Vec<AuditEpoch>,
+    /// Seals the head of the chain.
+    pub head: Key,
+    /// Authenticates what is kept of the log outside of the vault.
+    pub anchor: Key,
+}
+
+/// The keys of the records that were written under one master password.
+pub struct AuditEpoch {
+    /// Chains the records.
+    pub chain: Key,
     /// Seals the details of a record.
     pub detail: Key,
     /// Makes the fingerprints of names.
     pub fingerprint: Key,
-    /// Seals the head of the chain.
-    pub head: Key,
+}
+
+impl AuditEpoch {
+    const BYTES: usize = 3 * KEY_BYTES;
+
+    fn duplicate(&self) -> Self {
+        Self {
+            chain: self.chain.duplicate(),
+            detail: self.detail.duplicate(),
+            fingerprint: self.fingerprint.duplicate(),
+        }
+    }
+
+    fn keys(&self) -> [&Key; 3] {
+        [&self.chain, &self.detail, &self.fingerprint]
+    }
+
+    fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let (keys, _) = bytes.as_chunks::<KEY_BYTES>();
+        let [chain, detail, fingerprint] = keys else {
+            return None;
+        };
+        Some(Self {
+            chain: Key::from_slice(chain)?,
+            detail: Key::from_slice(detail)?,
+            fingerprint: Key::from_slice(fingerprint)?,
+        })
+    }
 }
 
 /// What a password gives: the key that wraps the DEK, and what only the right password yields.
@@ -100,8 +169,12 @@ pub(super) struct Wrapping {
 }
 
 impl Wrapping {
-    pub(super) fn new(password: &SecretBytes, header: &Header) -> Result<Self, VaultError> {
-        let master = crypto::password_key(password, &header.salt, header.params)?;
+    pub(super) fn new(
+        password: &SecretBytes,
+        header: &Header,
+        hashing: &Hashing,
+    ) -> Result<Self, VaultError> {
+        let master = hashing.master_key(password, header)?;
         let purpose = |label| crypto::derive(&master, &header.vault_id, label);
         Ok(Self {
             kek: purpose("dek-v1"),
@@ -110,42 +183,28 @@ impl Wrapping {
         })
     }
 
-    /// The header is associated data: a vault whose `vault.meta` or `vault.salt` was changed does not open.
-    fn seal_dek(&self, header: &Header, dek: &Key) -> Result<Vec<u8>, VaultError> {
-        with_header(header, DEK_ROW, |parts| {
-            Ok(crypto::seal(&self.kek, parts, dek.expose())?)
+    fn check(&self, header: &Header, hashing: &Hashing) -> [u8; crypto::MAC_BYTES] {
+        with_header(header, hashing, CHECK_ROW, |parts| {
+            crypto::mac(&self.check, parts)
         })
     }
 
-    fn open_dek(&self, header: &Header, sealed: &[u8]) -> Option<Key> {
-        let opened = with_header(header, DEK_ROW, |parts| {
-            crypto::open(&self.kek, parts, sealed)
-        });
-        Key::from_secret(&opened.ok()?)
-    }
-
-    fn check(&self, header: &Header) -> [u8; crypto::MAC_BYTES] {
-        with_header(header, CHECK_ROW, |parts| crypto::mac(&self.check, parts))
-    }
-
-    fn is_right(&self, header: &Header, check: &[u8]) -> bool {
-        with_header(header, CHECK_ROW, |parts| {
+    fn is_right(&self, header: &Header, hashing: &Hashing, check: &[u8]) -> bool {
+        with_header(header, hashing, CHECK_ROW, |parts| {
             crypto::mac_is_valid(&self.check, parts, check)
         })
     }
 }
 
-fn with_header<T>(header: &Header, row: &str, use_parts: impl FnOnce(&[&[u8]]) -> T) -> T {
-    let created_at = header.created_at.to_be_bytes();
-    let params = header.params;
-    let cost = [params.memory_kib, params.passes, params.lanes].map(u32::to_be_bytes);
-    let bound = [
-        created_at.as_slice(),
-        &cost[0],
-        &cost[1],
-        &cost[2],
-        &header.salt,
-    ];
+/// What the files show to everybody is associated data: changed, it does not open the vault.
+fn with_header<T>(
+    header: &Header,
+    hashing: &Hashing,
+    row: &str,
+    use_parts: impl FnOnce(&[&[u8]]) -> T,
+) -> T {
+    let (created_at, hashing) = (header.created_at.to_be_bytes(), hashing.to_bytes());
+    let bound = [created_at.as_slice(), &header.salt, &hashing];
     use_parts(
         &[
             place(&header.vault_id, METADATA, row.as_bytes(), "value").as_slice(),
@@ -155,88 +214,140 @@ fn with_header<T>(header: &Header, row: &str, use_parts: impl FnOnce(&[&[u8]]) -
     )
 }
 
+fn with_generation<T>(
+    header: &Header,
+    hashing: &Hashing,
+    generation: u64,
+    use_parts: impl FnOnce(&[&[u8]]) -> T,
+) -> T {
+    let generation = generation.to_be_bytes();
+    with_header(header, hashing, DEK_ROW, |parts| {
+        use_parts(&[parts, &[generation.as_slice()]].concat())
+    })
+}
+
 /// Makes the keys of a new vault and stores them, wrapped.
 pub(super) fn create(
     connection: &Connection,
     header: &Header,
+    hashing: &Hashing,
     wrapping: &Wrapping,
 ) -> Result<Keys, VaultError> {
     let dek = Key::random()?;
-    let epochs = SecretBytes::from_vec(wrapping.audit.expose().to_vec());
-    let sealed_epochs = crypto::seal(
-        &keyring(header, &dek),
-        &epochs_place(header),
-        epochs.expose(),
-    )?;
-    let rows = [
-        (DEK_ROW, wrapping.seal_dek(header, &dek)?),
-        (CHECK_ROW, wrapping.check(header).to_vec()),
-        (EPOCHS_ROW, sealed_epochs),
-    ];
+    let mut keys = Keys::derive(header.vault_id, 0, &dek);
+    keys.audit_epochs = vec![keys.new_epoch(wrapping)];
     let transaction = connection.unchecked_transaction()?;
-    for (name, value) in rows {
-        transaction.execute(
-            "INSERT INTO metadata (name, value) VALUES (?1, ?2)",
-            (name, value),
-        )?;
-    }
+    write(&transaction, header, hashing, wrapping, &dek, &keys)?;
     transaction.commit()?;
-    Ok(Keys::derive(
-        header.vault_id,
-        &dek,
-        vec![wrapping.audit.duplicate()],
-    ))
+    Ok(keys)
+}
+
+/// Stores the keys, wrapped, and how the password is hashed that unwraps them.
+pub(super) fn write(
+    connection: &Connection,
+    header: &Header,
+    hashing: &Hashing,
+    wrapping: &Wrapping,
+    dek: &Key,
+    keys: &Keys,
+) -> Result<(), VaultError> {
+    let epochs = keys.audit_epochs.iter().flat_map(AuditEpoch::keys);
+    let room = keys.audit_epochs.len() * AuditEpoch::BYTES;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    epochs.for_each(|key| bytes.extend_from_slice(key.expose()));
+    let dek = with_generation(header, hashing, keys.generation, |parts| {
+        crypto::seal(&wrapping.kek, parts, dek.expose())
+    })?;
+    let epochs = with_epochs_place(keys, hashing, |parts| {
+        crypto::seal(&keys.keyring, parts, &bytes)
+    })?;
+    hashing.write(connection)?;
+    let rows: [(&str, &[u8]); 4] = [
+        (GENERATION_ROW, &keys.generation.to_be_bytes()),
+        (DEK_ROW, &dek),
+        (CHECK_ROW, &wrapping.check(header, hashing)),
+        (EPOCHS_ROW, &epochs),
+    ];
+    rows.iter()
+        .try_for_each(|(name, value)| metadata::write(connection, name, value))
 }
 
 /// Unwraps the keys of a vault.
 pub(super) fn load(
     connection: &Connection,
     header: &Header,
+    hashing: &Hashing,
     wrapping: &Wrapping,
 ) -> Result<Keys, UnlockError> {
-    let sealed = required_row(connection, DEK_ROW, "the wrapped key is missing")?;
-    let Some(dek) = wrapping.open_dek(header, &sealed) else {
-        let check = required_row(connection, CHECK_ROW, "the password check is missing")?;
-        return Err(match wrapping.is_right(header, &check) {
-            true => VaultError::Corrupted("the wrapped key was changed").into(),
-            false => UnlockError::WrongPassword,
-        });
-    };
-    let epochs = load_epochs(connection, header, &dek)?;
-    Ok(Keys::derive(header.vault_id, &dek, epochs))
+    let dek = unwrap(connection, header, hashing, wrapping)?.ok_or(UnlockError::WrongPassword)?;
+    let mut keys = Keys::derive(header.vault_id, generation(connection)?, &dek);
+    keys.audit_epochs = epochs(connection, &keys)?;
+    Ok(keys)
 }
 
-fn load_epochs(
+/// The DEK; none if the password is wrong.
+pub(super) fn unwrap(
     connection: &Connection,
     header: &Header,
-    dek: &Key,
-) -> Result<Vec<Key>, VaultError> {
-    let sealed = required_row(connection, EPOCHS_ROW, "the audit keys are missing")?;
-    let opened = crypto::open(&keyring(header, dek), &epochs_place(header), &sealed)
-        .map_err(|_| VaultError::Corrupted("the audit keys were changed"))?;
-    Ok(opened
-        .expose()
-        .chunks(KEY_BYTES)
-        .filter_map(Key::from_slice)
-        .collect())
+    hashing: &Hashing,
+    wrapping: &Wrapping,
+) -> Result<Option<Key>, VaultError> {
+    let sealed = metadata::required(connection, DEK_ROW, "the wrapped key is missing")?;
+    let opened = with_generation(header, hashing, generation(connection)?, |parts| {
+        crypto::open(&wrapping.kek, parts, &sealed)
+    });
+    if let Some(dek) = opened.ok().as_ref().and_then(Key::from_secret) {
+        return Ok(Some(dek));
+    }
+    let check = metadata::required(connection, CHECK_ROW, "the password check is missing")?;
+    match wrapping.is_right(header, hashing, &check) {
+        true => Err(VaultError::Corrupted(
+            "the wrapped key, or the number of its generation, was changed",
+        )),
+        false => Ok(None),
+    }
 }
 
-fn keyring(header: &Header, dek: &Key) -> Key {
-    crypto::derive(dek, &header.vault_id, "keyring-v1")
+/// The audit keys as they are stored now: another process may have begun an epoch.
+pub(super) fn epochs(connection: &Connection, keys: &Keys) -> Result<Vec<AuditEpoch>, VaultError> {
+    const CHANGED: VaultError =
+        VaultError::Corrupted("the audit keys were changed, or are not of this password");
+    let sealed = metadata::required(connection, EPOCHS_ROW, "the audit keys are missing")?;
+    let opened = with_epochs_place(keys, &Hashing::read(connection)?, |parts| {
+        crypto::open(&keys.keyring, parts, &sealed).map_err(|_| CHANGED)
+    })?;
+    let (whole, rest) = opened.expose().as_chunks::<{ AuditEpoch::BYTES }>();
+    let epochs: Option<Vec<_>> = whole
+        .iter()
+        .map(|bytes| AuditEpoch::from_slice(bytes))
+        .collect();
+    epochs
+        .filter(|epochs| rest.is_empty() && !epochs.is_empty())
+        .ok_or(CHANGED)
 }
 
-fn epochs_place(header: &Header) -> [&[u8]; 6] {
-    place(&header.vault_id, METADATA, EPOCHS_ROW.as_bytes(), "value")
+/// Bound to the password's row: one that was set back alone, with a password that was changed since, does not fit.
+fn with_epochs_place<T>(
+    keys: &Keys,
+    hashing: &Hashing,
+    use_parts: impl FnOnce(&[&[u8]]) -> T,
+) -> T {
+    let (hashing, generation) = (hashing.to_bytes(), keys.generation.to_be_bytes());
+    let bound = [hashing.as_slice(), &generation];
+    use_parts(
+        &[
+            place(&keys.vault_id, METADATA, EPOCHS_ROW.as_bytes(), "value").as_slice(),
+            &bound,
+        ]
+        .concat(),
+    )
 }
 
-fn required_row(
-    connection: &Connection,
-    name: &str,
-    missing: &'static str,
-) -> Result<Vec<u8>, VaultError> {
-    let query = "SELECT value FROM metadata WHERE name = ?1";
-    let value = connection
-        .query_row(query, [name], |row| row.get(0))
-        .optional()?;
-    value.ok_or(VaultError::Corrupted(missing))
+fn generation(connection: &Connection) -> Result<u64, VaultError> {
+    const MISSING: &str = "the number of the key's generation was removed or changed";
+    let bytes = metadata::required(connection, GENERATION_ROW, MISSING)?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| VaultError::Corrupted(MISSING))?;
+    Ok(u64::from_be_bytes(bytes))
 }

@@ -11,9 +11,12 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod cooldown;
 mod digest;
 mod files;
 mod keys;
+mod metadata;
+mod password;
 mod record;
 mod stage;
 mod store;
@@ -25,18 +28,22 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use crate::crypto::{self, CryptoError, KdfParams, Key};
+use crate::crypto::{self, CryptoError, Key};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
 use digest::SetDigest;
 use files::{Files, Header};
 use keys::{Keys, Wrapping};
+use password::Hashing;
 use stage::Stage;
 
+pub use crate::crypto::KdfParams;
 pub use change::Change;
+pub use cooldown::FailedTries;
 pub use files::Warning;
-pub use keys::AuditKeys;
+pub use keys::{AuditEpoch, AuditKeys};
+pub use password::{KDF_FLOOR, PasswordChange, PasswordOptions};
 pub use record::{
     BINDINGS_MAX, Entry, FIELDS_MAX, Field, FieldInfo, Fields, InvalidSecret, Metadata,
     NOTES_MAX_BYTES, TAGS_MAX, URL_MAX_BYTES, VALUE_FIELD, VALUE_MAX_BYTES,
@@ -94,6 +101,12 @@ pub enum VaultError {
     /// A new master password is too short or too long.
     #[error("a master password has {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} bytes")]
     PasswordLength,
+    /// A new master password is the old one.
+    #[error("the new master password is the present one")]
+    SamePassword,
+    /// Another process has changed what the vault is unlocked with.
+    #[error("the vault's key was changed; unlock it again")]
+    KeyChanged,
     /// A secret breaks a rule.
     #[error(transparent)]
     Invalid(#[from] InvalidSecret),
@@ -108,6 +121,12 @@ pub enum UnlockError {
     /// The password is not this vault's.
     #[error("wrong master password")]
     WrongPassword,
+    /// No password is tried for a time, the right one neither.
+    #[error("too many wrong passwords; try again in {wait_seconds} s")]
+    TooManyTries {
+        /// How long from now.
+        wait_seconds: u64,
+    },
     /// The vault cannot be used, whatever the password.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -149,8 +168,8 @@ impl LockedVault {
     ) -> Result<Vault, E> {
         let files = Files::in_dir(dir);
         let stage = prepare(&files, password)?;
-        let header = Header::new(params, now)?;
-        let vault = build(stage.files().clone(), header, password)?;
+        let header = Header::new(now)?;
+        let vault = build(stage.files().clone(), header, password, params)?;
         init(&vault)?;
         Ok(vault.move_to(files, stage)?)
     }
@@ -175,14 +194,29 @@ impl LockedVault {
         })
     }
 
-    /// Unlocks the vault. Takes as long as Argon2id does with the vault's parameters.
+    /// Unlocks the vault. Takes as long as Argon2id does with the vault's parameters. `now` is in unix seconds.
     ///
     /// # Errors
-    /// [`UnlockError::WrongPassword`]; or what is wrong with the vault.
-    pub fn unlock(self, password: &SecretBytes) -> Result<Vault, UnlockError> {
+    /// [`UnlockError::WrongPassword`], [`UnlockError::TooManyTries`]; or what is wrong with the vault.
+    pub fn unlock(self, password: &SecretBytes, now: i64) -> Result<Vault, UnlockError> {
         let connection = store::connect(&self.files.database())?;
-        let wrapping = Wrapping::new(password, &self.header)?;
-        let keys = keys::load(&connection, &self.header, &wrapping)?;
+        cooldown::require_open(&connection, now)?;
+        let hashing = Hashing::read(&connection)?;
+        let wrapping = Wrapping::new(password, &self.header, &hashing)?;
+        let snapshot = connection
+            .unchecked_transaction()
+            .map_err(VaultError::from)?;
+        if Hashing::read(&snapshot)? != hashing {
+            return Err(VaultError::KeyChanged.into());
+        }
+        let keys = keys::load(&snapshot, &self.header, &hashing, &wrapping);
+        drop(snapshot);
+        let keys = match keys {
+            Err(UnlockError::WrongPassword) => return Err(cooldown::count(&connection, now)?),
+            // Others may have guessed wrongly meanwhile.
+            keys => cooldown::require_open(&connection, now).and(keys)?,
+        };
+        let failed_tries = FailedTries::read(&connection)?;
         let password = Some(password.keep());
         Ok(Vault {
             files: self.files,
@@ -191,6 +225,7 @@ impl LockedVault {
             connection,
             keys,
             password,
+            failed_tries,
         })
     }
 
@@ -208,6 +243,7 @@ pub struct Vault {
     connection: Connection,
     keys: Keys,
     password: Option<SecretBytes>,
+    failed_tries: Option<FailedTries>,
 }
 
 impl Vault {
@@ -243,7 +279,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::names`].
     pub fn entries(&self) -> Result<Vec<Entry>, VaultError> {
-        store::entries(&self.connection, &self.keys)
+        self.current(store::entries(&self.connection, &self.keys))
     }
 
     /// One secret without its values.
@@ -251,7 +287,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::names`].
     pub fn entry(&self, name: &SecretName) -> Result<Option<Entry>, VaultError> {
-        store::entry(&self.connection, &self.keys, name)
+        self.current(store::entry(&self.connection, &self.keys, name))
     }
 
     /// The values of one secret. Whoever calls this has recorded before why it may, or lets nothing of them out.
@@ -259,7 +295,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::names`].
     pub fn reveal(&self, name: &SecretName) -> Result<Option<Fields>, VaultError> {
-        store::reveal(&self.connection, &self.keys, name)
+        self.current(store::reveal(&self.connection, &self.keys, name))
     }
 
     /// Compares the set of secrets with its digest: finds rows that somebody without the keys removed, put back or set
@@ -268,7 +304,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Corrupted`] if they differ; [`VaultError::Database`].
     pub fn verify_set(&self) -> Result<(), VaultError> {
-        digest::verify(&self.connection, &self.keys)
+        self.current(digest::verify(&self.connection, &self.keys))
     }
 
     /// Begins a change. Waits up to ten seconds for other writers.
@@ -276,12 +312,39 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Database`], also when the wait was too long.
     pub fn begin(&self) -> Result<Transaction<'_>, VaultError> {
-        Transaction::begin(&self.connection, &self.keys)
+        Transaction::begin(&self.connection, &self.keys, &self.header)
+    }
+
+    /// Whether the keys are still those of the vault. What was read before this says yes was read with the right ones.
+    ///
+    /// # Errors
+    /// [`VaultError::KeyChanged`] if not; [`VaultError::Database`], [`VaultError::Corrupted`].
+    pub fn require_current(&self) -> Result<(), VaultError> {
+        self.keys.require_current(&self.connection)
+    }
+
+    /// What was read, unless it was read with keys that are no more: those find nothing, or take it for damaged.
+    fn current<T>(&self, read: Result<T, VaultError>) -> Result<T, VaultError> {
+        self.require_current()?;
+        read
+    }
+
+    /// The audit keys as they are stored now.
+    ///
+    /// # Errors
+    /// [`VaultError::Corrupted`], [`VaultError::Database`].
+    pub fn audit_epochs(&self) -> Result<Vec<AuditEpoch>, VaultError> {
+        self.current(keys::epochs(&self.connection, &self.keys))
     }
 
     /// The database, for those who read other tables of it.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// The vault's id, which it keeps for ever.
+    pub fn id(&self) -> [u8; 16] {
+        self.header.vault_id
     }
 
     /// What the audit log is kept with.
@@ -294,14 +357,14 @@ impl Vault {
         &self.keys.cache
     }
 
-    /// Authenticates what is kept of the vault's state outside of it.
-    pub fn state_key(&self) -> &Key {
-        &self.keys.state
-    }
-
     /// The master password, if the vault was unlocked with it: to be hidden wherever it turns up.
     pub fn password(&self) -> Option<&SecretBytes> {
         self.password.as_ref()
+    }
+
+    /// Wrong passwords before the right one.
+    pub fn failed_tries(&self) -> Option<FailedTries> {
+        self.failed_tries
     }
 
     /// Closes the staged vault, gives its files their places, and opens it there.
@@ -319,21 +382,25 @@ impl Vault {
 }
 
 fn prepare(files: &Files, password: &SecretBytes) -> Result<Stage, VaultError> {
-    if !(PASSWORD_MIN_BYTES..=PASSWORD_MAX_BYTES).contains(&password.len()) {
-        return Err(VaultError::PasswordLength);
-    }
+    password::require_length(password)?;
     Stage::clear(files);
     files.refuse_any()?;
     Stage::new(files)
 }
 
-fn build(files: Files, header: Header, password: &SecretBytes) -> Result<Vault, VaultError> {
+fn build(
+    files: Files,
+    header: Header,
+    password: &SecretBytes,
+    params: KdfParams,
+) -> Result<Vault, VaultError> {
     files.write_header(&header)?;
     files.create_database()?;
     let connection = store::connect(&files.database())?;
     store::create_tables(&connection)?;
-    let wrapping = Wrapping::new(password, &header)?;
-    let keys = keys::create(&connection, &header, &wrapping)?;
+    let hashing = Hashing::new(params)?;
+    let wrapping = Wrapping::new(password, &header, &hashing)?;
+    let keys = keys::create(&connection, &header, &hashing, &wrapping)?;
     SetDigest::EMPTY.write(&connection, &keys)?;
     let password = Some(password.keep());
     Ok(Vault {
@@ -343,5 +410,6 @@ fn build(files: Files, header: Header, password: &SecretBytes) -> Result<Vault, 
         connection,
         keys,
         password,
+        failed_tries: None,
     })
 }

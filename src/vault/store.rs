@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::change::Change;
-use super::digest::SetDigest;
+use super::digest::{self, SetDigest};
+use super::files::Header;
 use super::keys::{Keys, place};
 use super::record::{
     Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata, check, check_values,
@@ -133,6 +134,7 @@ fn whole_row(
 pub struct Transaction<'a> {
     transaction: rusqlite::Transaction<'a>,
     keys: &'a Keys,
+    header: &'a Header,
 }
 
 /// What [`Transaction::set`] did.
@@ -156,10 +158,27 @@ pub enum Renamed {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(connection: &'a Connection, keys: &'a Keys) -> Result<Self, VaultError> {
+    pub(super) fn begin(
+        connection: &'a Connection,
+        keys: &'a Keys,
+        header: &'a Header,
+    ) -> Result<Self, VaultError> {
         let transaction =
             rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        Ok(Self { transaction, keys })
+        keys.require_current(&transaction)?;
+        Ok(Self {
+            transaction,
+            keys,
+            header,
+        })
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        self.keys
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        self.header
     }
 
     /// Creates the secret, or changes what `change` gives. `now` is in unix seconds.
@@ -305,6 +324,37 @@ impl<'a> Transaction<'a> {
             .plus(new.unwrap_or(SetDigest::EMPTY))
             .write(&self.transaction, self.keys)
     }
+}
+
+/// Seals every row under new keys, one by one. The set is compared with its digest first: a new digest would vouch for what
+/// somebody removed or set back.
+pub(super) fn seal_all_again(
+    connection: &Connection,
+    old: &Keys,
+    new: &Keys,
+) -> Result<(), VaultError> {
+    digest::verify(connection, old)?;
+    let mut ids = connection.prepare("SELECT id FROM secrets")?;
+    let ids = ids.query_map([], |row| row.get(0))?;
+    let ids = ids.collect::<Result<Vec<RowId>, _>>()?;
+    let mut read = connection.prepare(
+        "SELECT id, name_index, created_at, updated_at, entry, value FROM secrets WHERE id = ?1",
+    )?;
+    let mut write = connection
+        .prepare("UPDATE secrets SET name_index = ?2, entry = ?3, value = ?4 WHERE id = ?1")?;
+    let mut digest = SetDigest::EMPTY;
+    for id in ids {
+        let sealed = |row: &Row| Ok((SealedEntry::from_row(row)?, row.get::<_, Vec<u8>>(5)?));
+        let (sealed, values) = read.query_row([id], sealed)?;
+        let opened = sealed.open(old)?;
+        let fields = opened.open_values(old, &values)?;
+        let index = name_index(new, &opened.entry.name);
+        let values = seal_values(new, &id, &fields)?;
+        let entry = seal_entry(new, &id, &index, &opened.entry, &values)?;
+        digest = digest.plus(SetDigest::of_row(new, &id, &entry));
+        write.execute((id, index, entry, values))?;
+    }
+    digest.write(connection, new)
 }
 
 /// The random id of a row: what binds its two blobs to it.

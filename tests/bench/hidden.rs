@@ -56,8 +56,8 @@ fn main() -> Result<()> {
     place.add(&names)?;
     place.add(&[NAMES[0].to_owned()])?;
     support::policy(&place, POLICY)?;
-    let vault = LockedVault::open(&place.vault())?.unlock(&password())?;
-    let door = AgentDoor::new(vault, &place.path("project"), None);
+    let vault = LockedVault::open(&place.vault())?.unlock(&password(), 0)?;
+    let door = AgentDoor::new(vault, &place.path("project"), &place.outside());
 
     println!("medians of {ROUNDS} rounds: hidden, absent, hidden - absent, absent - absent");
     for (name, ask) in QUESTIONS {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use secretctl::broker::PersonDoor;
+use secretctl::broker::{Outside, PersonDoor};
 use secretctl::secret::SecretBytes;
-use secretctl::vault::{Change, LockedVault};
+use secretctl::vault::{Change, KdfParams, LockedVault};
 use tempfile::TempDir;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -29,7 +29,12 @@ impl Place {
         let base = tempfile::tempdir()?;
         fs::write(base.path().join("password"), PASSWORD)?;
         let place = Self { base };
-        PersonDoor::create(&place.vault(), &password())?;
+        PersonDoor::create(
+            &place.vault(),
+            &password(),
+            KdfParams::DEFAULT,
+            &place.outside(),
+        )?;
         place.add(&["API_KEY".to_owned()])?;
         policy(&place, POLICY)?;
         Ok(place)
@@ -37,7 +42,8 @@ impl Place {
 
     /// Stores secrets of these names.
     pub(crate) fn add(&self, names: &[String]) -> Result<()> {
-        let door = PersonDoor::new(LockedVault::open(&self.vault())?.unlock(&password())?, None);
+        let vault = LockedVault::open(&self.vault())?.unlock(&password(), 0)?;
+        let door = PersonDoor::new(vault, &self.outside());
         for name in names {
             let value = SecretBytes::from_vec(SECRET.as_bytes().to_vec());
             door.set(&name.parse()?, Change::value(value))?;
@@ -56,10 +62,19 @@ impl Place {
         command
             .args(arguments)
             .env("SECRETCTL_VAULT_DIR", self.vault())
+            .env("XDG_STATE_HOME", self.path("state"))
             .env("SECRETCTL_PASSWORD_FILE", self.path("password"))
             .current_dir(self.base.path())
             .stdin(Stdio::null());
         command
+    }
+
+    /// The anchors are here too, and not in the home of whoever runs this.
+    pub(crate) fn outside(&self) -> Outside {
+        Outside {
+            password_file: None,
+            state_dir: Some(self.path("state/secretctl")),
+        }
     }
 
     /// The vault's directory.

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::error::Error;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write;
@@ -14,11 +15,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use secretctl::audit::{self, Action, Commit, Detail, Entry, Log, Outcome, Source};
-use secretctl::broker::{AgentDoor, AuditFilter, PersonDoor};
+use secretctl::audit::{self, Action, Commit, Detail, Entry, Epoch, Epochs, Log, Outcome, Source};
+use secretctl::broker::{AgentDoor, AuditFilter, Outside, PersonDoor};
 use secretctl::crypto::{self, KdfParams};
 use secretctl::secret::SecretBytes;
-use secretctl::vault::{Change, LockedVault, Vault};
+use secretctl::vault::{AuditEpoch, Change, LockedVault, Vault};
 use support::{Place, Result, SECRET, median, ms, password, time};
 
 /// Starts of the program: each unlocks the vault.
@@ -45,7 +46,7 @@ const TASKS: [(&str, Task); 7] = [
         })
     }),
     ("an agent asks for a name, recorded", |vault| {
-        let door = AgentDoor::new(vault, Path::new("/"), None);
+        let door = AgentDoor::new(vault, Path::new("/"), &Outside::default());
         let name = "API_KEY".parse()?;
         calls(CALLS, || {
             black_box(door.matching(AGENT, &name)?);
@@ -53,7 +54,7 @@ const TASKS: [(&str, Task); 7] = [
         })
     }),
     ("an agent asks for a pattern, recorded", |vault| {
-        let door = AgentDoor::new(vault, Path::new("/"), None);
+        let door = AgentDoor::new(vault, Path::new("/"), &Outside::default());
         let pattern = "API_K*".parse()?;
         calls(LISTS, || {
             black_box(door.matching(AGENT, &pattern)?);
@@ -70,7 +71,7 @@ const TASKS: [(&str, Task); 7] = [
         calls(LISTS, || Ok(vault.verify_set()?))
     }),
     (VERIFY, |vault| {
-        let door = PersonDoor::new(vault, None);
+        let door = PersonDoor::new(vault, &Outside::default());
         calls(3, || {
             let (_, _, problems) = door.verify()?;
             if problems.is_empty() {
@@ -81,7 +82,7 @@ const TASKS: [(&str, Task); 7] = [
         })
     }),
     (EXPORT, |vault| {
-        let door = PersonDoor::new(vault, None);
+        let door = PersonDoor::new(vault, &Outside::default());
         calls(1, || {
             let take = |record: &_| -> Result<()> {
                 black_box(record);
@@ -226,7 +227,7 @@ fn report(what: &str, took: Duration, memory: &str) {
 }
 
 fn unlock(dir: &Path) -> Result<Vault> {
-    Ok(LockedVault::open(dir)?.unlock(&password())?)
+    Ok(LockedVault::open(dir)?.unlock(&password(), 0)?)
 }
 
 /// Runs a task in a process of its own, which prints nanoseconds and KiB.
@@ -290,6 +291,10 @@ impl Commit for Together<'_> {
         self.0
     }
 
+    fn epochs(&self) -> std::result::Result<Vec<Epoch>, Box<dyn Error + Send + Sync>> {
+        Err("nobody begins one".into())
+    }
+
     fn commit(self) -> std::result::Result<(), rusqlite::Error> {
         Ok(())
     }
@@ -310,11 +315,18 @@ fn log(vault: &Vault) -> Log {
     let keys = vault.audit_keys();
     Log::new(audit::Keys {
         vault_id: keys.vault_id,
-        epochs: keys.epochs,
+        epochs: Epochs::new(keys.epochs.into_iter().map(epoch).collect()),
+        head: keys.head,
+        anchor: keys.anchor,
+    })
+}
+
+fn epoch(keys: AuditEpoch) -> Epoch {
+    Epoch {
+        chain: keys.chain,
         detail: keys.detail,
         fingerprint: keys.fingerprint,
-        head: keys.head,
-    })
+    }
 }
 
 /// What the log has most of.

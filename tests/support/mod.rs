@@ -25,6 +25,8 @@ use tempfile::TempDir;
 pub(crate) const SECRETCTL: &str = env!("CARGO_BIN_EXE_secretctl");
 /// The master password of every vault made here.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// The directory for state in the home directory.
+const STATE: &str = ".state";
 /// Where programs are found: the same for everybody who runs the tests.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -55,6 +57,11 @@ impl Sandbox {
 
     pub(crate) fn vault(&self) -> PathBuf {
         self.home().join(".secretctl")
+    }
+
+    /// Where the anchors are.
+    pub(crate) fn anchors(&self) -> PathBuf {
+        self.home().join(STATE).join("secretctl")
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -122,6 +129,7 @@ impl Invocation {
             .env_clear()
             .env("PATH", PATH)
             .env("HOME", home)
+            .env("XDG_STATE_HOME", home.join(STATE))
             .env("TZ", "UTC")
             .current_dir(home);
         Self {

@@ -66,7 +66,8 @@ fn a_log_set_back_or_under_another_key_is_not_followed() {
         let take = |_: Followed| Ok::<(), AuditError>(());
         follower.poll(&log(), &here, &Filter::default(), take)
     };
-    record(&Log::new(keys(2)), &there, &entry("c"));
+    let newer = log().begin_epoch(&there, keys(2)).expect("begun");
+    record(&newer, &there, &entry("c"));
     assert!(matches!(next(), Err(AuditError::NewKey)));
     there
         .execute("UPDATE metadata SET value = ?1", [head])
@@ -148,4 +149,34 @@ fn an_unknown_action_is_answered_with_those_there_are() {
         let error = unknown.parse::<Actions>().expect_err("unknown");
         assert!(error.contains("secret.run, "), "{error}");
     }
+}
+
+#[test]
+fn records_about_a_key_are_found_under_the_fingerprints_of_every_epoch() {
+    let (_dir, path) = new_file();
+    let connection = open(&path);
+    record(&log(), &connection, &entry("before"));
+    let rotated = || {
+        let later = Epoch {
+            fingerprint: key(7),
+            detail: key(8),
+            ..epoch(1)
+        };
+        Keys {
+            epochs: Epochs::new(vec![epoch(0), later]),
+            ..keys(1)
+        }
+    };
+    let later = log().begin_epoch(&connection, rotated()).expect("begun");
+    record(&later, &connection, &entry("after"));
+    let filter = Filter {
+        key: Some("API_KEY".parse().expect("a name")),
+        ..Filter::default()
+    };
+    let found = later.list(&connection, &filter).expect("readable");
+    let commands: Vec<_> = found.iter().map(Record::command).collect();
+    assert_eq!(
+        commands,
+        [Some("before".to_owned()), Some("after".to_owned())]
+    );
 }

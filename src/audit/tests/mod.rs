@@ -1,6 +1,8 @@
 //! The log as a whole: what it keeps, and what it shows without the keys.
 
+mod anchor;
 mod follow;
+mod mark;
 mod prune;
 mod tamper;
 
@@ -24,19 +26,33 @@ impl Commit for Change<'_> {
         &self.0
     }
 
+    fn epochs(&self) -> Result<Vec<Epoch>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(vec![epoch(0), epoch(1)])
+    }
+
     fn commit(self) -> Result<(), rusqlite::Error> {
         self.0.commit()
     }
 }
 
 fn keys(epochs: u8) -> Keys {
-    let key = |byte: u8| Key::from_slice(&[byte; 32]).expect("32 bytes");
     Keys {
         vault_id: [9; 16],
-        epochs: (0..epochs).map(|epoch| key(100 + epoch)).collect(),
+        epochs: Epochs::new((0..epochs).map(epoch).collect()),
+        head: key(3),
+        anchor: key(4),
+    }
+}
+
+fn key(byte: u8) -> Key {
+    Key::from_slice(&[byte; 32]).expect("32 bytes")
+}
+
+fn epoch(number: u8) -> Epoch {
+    Epoch {
+        chain: key(100 + number),
         detail: key(1),
         fingerprint: key(2),
-        head: key(3),
     }
 }
 
@@ -266,6 +282,7 @@ fn the_export_has_the_documented_fields() {
     let id = log()
         .append(&connection, &entry("npm test"), 1_736_937_000_123_456_789)
         .expect("appended")
+        .0
         .id;
     let records = log()
         .list(&connection, &Filter::default())
@@ -366,7 +383,7 @@ fn a_change_and_its_record_stand_or_fall_together() {
 #[test]
 fn a_new_epoch_continues_the_chain() {
     let (_dir, connection, _) = five();
-    let second = Log::new(keys(2));
+    let second = log().begin_epoch(&connection, keys(2)).expect("begun");
     record(&second, &connection, &entry("after"));
     assert_eq!(
         second.verify(&connection).expect("readable"),
@@ -382,9 +399,10 @@ fn a_new_epoch_continues_the_chain() {
         })
         .expect("read");
     assert_eq!(epochs, (0, 1));
+    let problems = log().verify(&connection).expect("readable").problems;
     assert_eq!(
-        log().verify(&connection).expect("readable").problems.len(),
-        1,
+        (problems.len(), problems.last()),
+        (2, Some(&Problem::OtherEpoch)),
         "without the new key its record does not verify"
     );
 }

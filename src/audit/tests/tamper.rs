@@ -292,7 +292,10 @@ fn a_log_of_another_vault_or_key_does_not_verify() {
         ..keys(1)
     };
     let other_key = Keys {
-        epochs: vec![Key::from_slice(&[0; 32]).expect("32 bytes")],
+        epochs: Epochs::new(vec![Epoch {
+            chain: key(0),
+            ..epoch(0)
+        }]),
         ..keys(1)
     };
     for (keys, expected) in [(other_vault, 6), (other_key, 5)] {

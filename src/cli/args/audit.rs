@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::broker::{AuditActions, AuditOutcome, AuditSource};
+use crate::broker::{AuditActions, AuditOutcome, AuditSource, HeadMark};
 use crate::name::KeyPattern;
 use crate::time::{Point, Span};
 
@@ -25,10 +25,15 @@ pub(in crate::cli) enum AuditCommand {
     },
     /// Check that no record was changed, removed, reordered, forged or cut off
     Verify {
+        /// A line that `audit head` has printed once: check that the log has that record
+        #[arg(long, value_name = "HEAD")]
+        head: Option<HeadMark>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Print one line that stands for the whole log as it is now, to be kept elsewhere
+    Head,
     /// Print all records, or those that are wanted
     Export(AuditExportArgs),
     /// Remove the oldest records: what is left still verifies, and the log says what was removed

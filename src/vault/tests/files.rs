@@ -109,7 +109,9 @@ fn of_two_creators_one_wins() {
     });
     assert!(matches!(result, Err(VaultError::Exists { .. })));
     assert_eq!(files_of(path), ["vault.db", "vault.meta", "vault.salt"]);
-    let vault = LockedVault::open(path).expect("opens").unlock(&password());
+    let vault = LockedVault::open(path)
+        .expect("opens")
+        .unlock(&password(), NOW);
     assert!(vault.is_ok());
 }
 

@@ -1,6 +1,8 @@
 //! The vault as a whole: what it keeps.
 
+mod cooldown;
 mod files;
+mod password;
 mod tamper;
 
 use std::collections::BTreeMap;
@@ -43,7 +45,7 @@ fn new_vault() -> (TempDir, Vault) {
 }
 
 fn reopen(vault: &Vault) -> Result<Vault, UnlockError> {
-    LockedVault::open(vault.dir())?.unlock(&password())
+    LockedVault::open(vault.dir())?.unlock(&password(), NOW)
 }
 
 fn set(vault: &Vault, key: &str, change: Change) -> Result<Stored, VaultError> {
@@ -352,8 +354,15 @@ fn others_see_a_change_at_once() {
 fn the_audit_keys_stay_the_same() {
     let (_dir, vault) = new_vault();
     let shown = |keys: AuditKeys| {
-        let all =
-            [&keys.detail, &keys.fingerprint, &keys.head, &keys.epochs[0]].map(|key| *key.expose());
+        let epoch = &keys.epochs[0];
+        let all = [
+            &epoch.chain,
+            &epoch.detail,
+            &epoch.fingerprint,
+            &keys.head,
+            &keys.anchor,
+        ]
+        .map(|key| *key.expose());
         (keys.vault_id, keys.epochs.len(), all)
     };
     let (first, again) = (
@@ -362,5 +371,5 @@ fn the_audit_keys_stay_the_same() {
     );
     assert_eq!(first, again);
     let distinct: std::collections::HashSet<_> = first.2.into_iter().collect();
-    assert_eq!((first.1, distinct.len()), (1, 4));
+    assert_eq!((first.1, distinct.len()), (1, 5));
 }

@@ -1,0 +1,62 @@
+//! `secretctl password`
+
+use super::args::{PasswordChangeArgs, PasswordCommand};
+use super::failure::Failure;
+use super::output;
+use super::unlock::Access;
+use crate::secret::SecretBytes;
+use crate::vault::PasswordOptions;
+
+pub(super) fn run(access: &Access, command: PasswordCommand) -> Result<u8, Failure> {
+    match command {
+        PasswordCommand::Change(args) => change(access, args),
+    }
+}
+
+fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
+    let (door, current) = access.door_and_password()?;
+    let new = access.changed_password(args.new_password_file.as_deref())?;
+    advise(&new);
+    let options = PasswordOptions {
+        params: args.kdf.map(|kdf| kdf.0),
+        rotate_key: args.rotate_key,
+    };
+    let is_wiped = door.change_password(&current, &new, options)?;
+    let what = match args.rotate_key {
+        true => {
+            "Changed the master password and the key. Servers that are running have to be started again."
+        }
+        false => "Changed the master password.",
+    };
+    output::done(what);
+    if !is_wiped {
+        output::warn(
+            "another process is reading the vault: what the old password opens stays in vault.db-wal until it ends",
+        );
+    }
+    Ok(super::codes::DONE)
+}
+
+/// A password of so many kinds of characters and so many bytes is good; either alone is fair.
+const GOOD: (usize, usize) = (2, 12);
+
+/// Says what a weak password is, and takes it all the same.
+pub(super) fn advise(password: &SecretBytes) {
+    let bytes = password.expose();
+    let is_other = |byte: &u8| !byte.is_ascii_alphanumeric();
+    let kinds = [
+        bytes.iter().any(u8::is_ascii_lowercase),
+        bytes.iter().any(u8::is_ascii_uppercase),
+        bytes.iter().any(u8::is_ascii_digit),
+        bytes.iter().any(is_other),
+    ];
+    let kinds = kinds.into_iter().filter(|has| *has).count();
+    let word = match (kinds >= GOOD.0, bytes.len() >= GOOD.1) {
+        (true, true) => return,
+        (false, false) => "weak",
+        _ => "only fair",
+    };
+    output::warn(&format!(
+        "the master password is {word}: a long one of several words or kinds of characters is harder to guess"
+    ));
+}

@@ -19,12 +19,14 @@ fn help_and_sessions_read_as_they_should() {
     sandbox.set("aws/access_key", "AKIA0123456789");
     let cases = trycmd::TestCases::new();
     let place = sandbox.vault().to_string_lossy().into_owned();
+    let state = sandbox.home().join(".state");
+    let state = state.to_string_lossy().into_owned();
     cases
         .insert_var("[VAULT]", place.clone())
         .expect("a name for the place");
     cases
         .env("SECRETCTL_VAULT_DIR", place)
-        .env("XDG_STATE_HOME", sandbox.home().join(".state"))
+        .env("XDG_STATE_HOME", state)
         .env("SECRETCTL_PASSWORD", PASSWORD)
         .case("tests/cli/*.trycmd")
         .run();

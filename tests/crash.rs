@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
-use secretctl::broker::PersonDoor;
+use secretctl::broker::{Outside, PersonDoor};
 use secretctl::name::SecretName;
 use secretctl::secret::SecretBytes;
 use secretctl::vault::{Change, Entry, LockedVault, Metadata, UnlockError};
@@ -195,7 +195,7 @@ impl State {
     fn of(sandbox: &Sandbox) -> Self {
         let open = |password: &'static str| {
             let locked = LockedVault::open(&sandbox.vault()).ok()?;
-            match locked.unlock(&secret(password)) {
+            match locked.unlock(&secret(password), 0) {
                 Ok(vault) => Some((password, vault)),
                 Err(UnlockError::WrongPassword) => None,
                 Err(error) => panic!("{error}"),
@@ -228,9 +228,16 @@ impl State {
         };
         let locked = LockedVault::open(&sandbox.vault()).expect("a vault");
         let vault = locked
-            .unlock(&secret(password))
+            .unlock(&secret(password), 0)
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
-        let door = PersonDoor::new(vault, None);
+        let outside = Outside {
+            state_dir: Some(sandbox.anchors()),
+            ..Outside::default()
+        };
+        let door = PersonDoor::new(vault, &outside);
+        // The anchor does not lead.
+        door.enter()
+            .unwrap_or_else(|error| panic!("{place}\n{error}"));
         let name = "USABLE".parse().expect("a name");
         door.set(&name, Change::value(secret("a value")))
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
@@ -264,6 +271,8 @@ cases! {
     a_new_value: Scene::with_secrets(), ["set", "OLD"], "another value", "Updated OLD";
     new_metadata: Scene::with_secrets(), ["set", "OLD", "--tags", "c", "--notes", ""], "", "Updated OLD";
     a_deletion: Scene::with_secrets(), ["delete", "OLD", "--force"], "", "Deleted OLD";
+    a_new_password: Scene::with_secrets(), ["password", "change"], "", "Changed the master password";
+    a_new_key: Scene::with_secrets(), ["password", "change", "--rotate-key"], "", "Changed the master password and";
     a_look_at_a_value: Scene::with_secrets(), ["get", "OLD"], "", "";
     a_run: Scene::with_secrets(), ["run", "-k", "OLD", "--", "true"], "", "";
 }

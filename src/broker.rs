@@ -21,6 +21,7 @@ mod enter;
 mod error;
 mod filter;
 mod hide;
+mod import;
 mod jail;
 mod judge;
 mod keep;
@@ -51,6 +52,7 @@ pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest}
 pub use self::enter::{AnchorError, Caution, Outside};
 pub use self::error::RunError;
 pub use self::filter::Filtering;
+pub use self::import::{Imported, OnConflict};
 pub use self::jail::{Enforceable, PersonJail, enforceable};
 pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::policy_add::{AddError, Added, NewModule};

@@ -206,6 +206,15 @@ pub fn open(key: &Key, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, Cryp
         .map_err(|_| CryptoError::NotAuthentic)
 }
 
+/// Undoes AES-256-GCM as other programs use it: without associated data, so that a blob opens wherever it is put. Nothing of ours is
+/// sealed so.
+///
+/// # Errors
+/// [`CryptoError::NotAuthentic`].
+pub fn open_without_place(key: &Key, blob: &[u8]) -> Result<SecretBytes, CryptoError> {
+    open(key, &[], blob)
+}
+
 /// `HMAC-SHA256(key, parts)`, RFC 2104.
 pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
     wiping_the_stack(|| hmac_of(key, parts).finalize().into_bytes().into())

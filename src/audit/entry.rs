@@ -55,6 +55,8 @@ words! {
         SecretDelete = "secret.delete",
         /// A secret got another name.
         SecretRename = "secret.rename",
+        /// Secrets were taken over from another program.
+        SecretImport = "secret.import",
         /// Values were exported.
         SecretExport = "secret.export",
         /// It was decided whether a command may run with secrets.
@@ -127,7 +129,7 @@ pub struct Detail {
     /// The policy's name for the set of secrets, such as `staging`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// Where the command ran.
+    /// Where the command ran; of an import, the name of the directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
     /// The rule that decided.

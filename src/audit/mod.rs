@@ -226,6 +226,21 @@ impl Log {
         Ok(Recorded { subject, id })
     }
 
+    /// As [`Log::record`], for a change that is too large for one record.
+    ///
+    /// # Errors
+    /// As [`Log::record`].
+    pub fn record_all<C: Commit>(
+        &self,
+        transaction: C,
+        entries: &[Entry],
+    ) -> Result<(), AuditError> {
+        for entry in entries {
+            self.append(transaction.connection(), entry, now_ns())?;
+        }
+        Ok(transaction.commit()?)
+    }
+
     fn append(
         &self,
         connection: &Connection,

@@ -9,7 +9,7 @@ use crate::audit::AuditError;
 use crate::name::{EnvName, FieldName, InvalidName, SecretName};
 use crate::policy::{AliasError, Denial, Fault, PolicyError, Question};
 use crate::sanitize::Withheld;
-use crate::vault::VaultError;
+use crate::vault::{ImportError, VaultError};
 use crate::wasm::{ModuleError, UnusableModule};
 
 /// Why something was not done.
@@ -115,6 +115,12 @@ pub enum RunError {
     /// A secret is to get the name of another one.
     #[error("there is a secret {0} already")]
     NameTaken(SecretName),
+    /// Secrets are to be imported under names that are taken.
+    #[error("there are secrets of these names already: {}", list(.0))]
+    Conflicts(Vec<SecretName>),
+    /// Another program's vault cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Two keys give one variable.
     #[error("secrets {first} and {second} would both become the variable {variable}")]
     SameVariable {
@@ -162,8 +168,8 @@ pub enum RunError {
     Vault(#[from] VaultError),
 }
 
-fn list(names: &[FieldName]) -> String {
-    let names: Vec<&str> = names.iter().map(FieldName::as_str).collect();
+fn list(names: &[impl ToString]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(", ")
 }
 

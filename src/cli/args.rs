@@ -17,7 +17,8 @@ pub(super) use self::audit::{
 pub(super) use self::password::{InitArgs, PasswordChangeArgs, PasswordCommand};
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 pub(super) use self::secrets::{
-    DeleteArgs, ExportArgs, ExportFormat, GetArgs, Kind, ListArgs, RenameArgs, SetArgs,
+    Conflict, DeleteArgs, ExportArgs, ExportFormat, GetArgs, ImportArgs, Kind, ListArgs, Program,
+    RenameArgs, SetArgs,
 };
 use crate::name::{EnvName, KeyPattern};
 use crate::time::Span;
@@ -71,6 +72,8 @@ pub(super) enum Command {
     Filter(FilterArgs),
     /// Print secrets in the clear, to move them elsewhere
     Export(ExportArgs),
+    /// Take over the secrets that another program kept
+    Import(ImportArgs),
     /// Read and verify the audit log
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -14,6 +14,7 @@ mod failure;
 mod filter;
 mod forms;
 mod get;
+mod import;
 mod init;
 mod list;
 mod mcp_server;
@@ -40,13 +41,14 @@ use clap::Parser;
 use self::args::{Cli, Command};
 use self::failure::{Failure, codes};
 use self::unlock::Access;
-use crate::secret;
+use crate::secret::{self, SecretBytes};
 
 /// Runs the program: reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     // First of all, while there is one thread: the password leaves the environment, where others could read it.
     let password = secret::take_env("SECRETCTL_PASSWORD");
     let new_password = secret::take_env("SECRETCTL_NEW_PASSWORD");
+    let import_password = secret::take_env("SECRETCTL_IMPORT_PASSWORD");
     let hardened = secret::harden_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -61,7 +63,7 @@ pub fn main() -> ExitCode {
         ));
     }
     let access = Access::new(cli.vault, password, new_password);
-    match dispatch(access, cli.command) {
+    match dispatch(&access, cli.command, import_password) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.print();
@@ -70,21 +72,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(access: Access, command: Command) -> Result<u8, Failure> {
+fn dispatch(
+    access: &Access,
+    command: Command,
+    import_password: Option<SecretBytes>,
+) -> Result<u8, Failure> {
     match command {
-        Command::Init(args) => init::run(&access, &args),
-        Command::Set(args) => set::run(&access, args),
-        Command::Get(args) => get::run(&access, &args),
-        Command::List(args) => list::run(&access, &args),
-        Command::Rename(args) => rename::run(&access, &args),
-        Command::Delete(args) => delete::run(&access, &args),
-        Command::Run(args) => run::run(&access, args),
-        Command::Filter(args) => filter::run(&access, &args),
-        Command::Export(args) => export::run(&access, &args),
-        Command::Audit(command) => audit::run(&access, &command),
-        Command::Policy(command) => policy::run(&access, command),
-        Command::Password(command) => password::run(&access, command),
-        Command::Status(args) => status::run(&access, &args),
-        Command::McpServer(args) => mcp_server::run(&access, args),
+        Command::Init(args) => init::run(access, &args),
+        Command::Set(args) => set::run(access, args),
+        Command::Get(args) => get::run(access, &args),
+        Command::List(args) => list::run(access, &args),
+        Command::Rename(args) => rename::run(access, &args),
+        Command::Delete(args) => delete::run(access, &args),
+        Command::Run(args) => run::run(access, args),
+        Command::Filter(args) => filter::run(access, &args),
+        Command::Export(args) => export::run(access, &args),
+        Command::Import(args) => import::run(access, &args, import_password),
+        Command::Audit(command) => audit::run(access, &command),
+        Command::Policy(command) => policy::run(access, command),
+        Command::Password(command) => password::run(access, command),
+        Command::Status(args) => status::run(access, &args),
+        Command::McpServer(args) => mcp_server::run(access, args),
     }
 }

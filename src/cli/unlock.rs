@@ -161,7 +161,7 @@ fn given(argument: Option<&OsString>) -> Option<&OsString> {
 }
 
 /// The first line of a file, which may be a pipe.
-fn read_password(path: &Path) -> Result<SecretBytes, Failure> {
+pub(super) fn read_password(path: &Path) -> Result<SecretBytes, Failure> {
     let fail = |error: io::Error| {
         Failure::new(format!("{}: {error}", path.display())).with_code(codes::LOCKED)
     };

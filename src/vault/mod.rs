@@ -14,6 +14,7 @@ mod change;
 mod cooldown;
 mod digest;
 mod files;
+mod import;
 mod keys;
 mod metadata;
 mod password;
@@ -42,6 +43,7 @@ pub use crate::crypto::KdfParams;
 pub use change::Change;
 pub use cooldown::FailedTries;
 pub use files::Warning;
+pub use import::{Foreign, ImportError, Lost, read_go_vault};
 pub use keys::{AuditEpoch, AuditKeys};
 pub use password::{KDF_FLOOR, PasswordChange, PasswordOptions};
 pub use record::{

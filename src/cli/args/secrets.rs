@@ -166,6 +166,42 @@ pub(in crate::cli) struct DeleteArgs {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArgs {
+    /// The program that kept the secrets
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    pub(in crate::cli) from: Program,
+    /// Directory of its vault, such as ~/.secretctl; nothing in it is changed
+    #[arg(value_name = "DIR")]
+    pub(in crate::cli) dir: PathBuf,
+    /// What happens to a secret whose name is taken
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(in crate::cli) on_conflict: Conflict,
+    /// Tell what would be done, and do nothing
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+    /// File whose first line is the password of that vault [env: SECRETCTL_IMPORT_PASSWORD has the password itself]
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) import_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum Program {
+    /// The tool of this name that is written in Go, schema versions 1 to 5
+    SecretctlGo,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(in crate::cli) enum Conflict {
+    /// Nothing is imported at all
+    #[default]
+    Error,
+    /// The present secret stays
+    Skip,
+    /// The present secret is replaced, all of it
+    Overwrite,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
     /// Format of the export
     #[arg(long, short, value_enum, default_value_t = ExportFormat::Env)]

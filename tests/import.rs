@@ -1,0 +1,574 @@
+//! Vaults of the Go tool, written from the description of its files, and imported through the real binary.
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use support::go_vault::{GO_PASSWORD, GoSecret, GoVault, go_field};
+use support::{Answer, Sandbox};
+
+fn import(sandbox: &Sandbox, dir: &Path, flags: &[&str]) -> Answer {
+    sandbox
+        .secretctl(["import", "--from", "secretctl-go"])
+        .args([dir])
+        .args(flags)
+        .env("SECRETCTL_IMPORT_PASSWORD", GO_PASSWORD)
+        .answer()
+}
+
+/// An empty vault of ours, and the place for one of the other tool.
+fn places() -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.home().join("other");
+    (sandbox, dir)
+}
+
+fn get(sandbox: &Sandbox, key: &str) -> Value {
+    let get = sandbox.secretctl(["get", key, "--json"]).answer();
+    get.succeeded().json()
+}
+
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    let list = sandbox.secretctl(["list"]).answer().succeeded();
+    list.text().lines().map(str::to_owned).collect()
+}
+
+/// Every file of a directory with its content and its times.
+fn state(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+    let entries = fs::read_dir(dir).expect("a directory").flatten();
+    let mut state: Vec<_> = entries
+        .map(|entry| {
+            let changed = entry.metadata().and_then(|metadata| metadata.modified());
+            let path = entry.path();
+            (
+                path.clone(),
+                fs::read(path).expect("a file"),
+                changed.expect("a time"),
+            )
+        })
+        .collect();
+    state.sort();
+    state
+}
+
+#[test]
+fn everything_arrives_from_each_version() {
+    for version in 1..=5 {
+        let (sandbox, dir) = places();
+        let vault = GoVault::create(&dir, version);
+        let labels = GoSecret {
+            key: b"labels/one",
+            value: Some(" a <value> & \u{1F511}\nof two lines\n"),
+            fields: json!({ "value": go_field(" a <value> & \u{1F511}\nof two lines\n", true) }),
+            metadata: json!({ "notes": "some \"notes\"\nhere", "url": "https://example.com/x" }),
+            tags: Some(r#"["prod","api","prod"]"#),
+            expires_at: Some("2090-01-02 03:04:05"),
+            ..GoSecret::default()
+        };
+        vault.secret(&labels);
+        if version >= 2 {
+            let database = GoSecret {
+                key: b"db",
+                value: Some("old readers see this"),
+                fields: json!({
+                    "host": go_field("db.example", false), "password": go_field("s3cret-Pass-word", true),
+                }),
+                bindings: json!({ "PGHOST": "host", "PGPASSWORD": "Password" }),
+                folder: Some("f2"),
+                ..GoSecret::default()
+            };
+            vault.secret(&database);
+        }
+        if version >= 5 {
+            vault.folder("f1", "Work", None, None);
+            vault.folder("f2", "Databases", Some("f1"), None);
+        }
+        drop(vault);
+        let before = state(&dir);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o500)).expect("an own directory");
+        let imported = import(&sandbox, &dir, &[]).succeeded();
+        assert_eq!(state(&dir), before);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("an own directory");
+
+        let one = json!({
+            "key": "labels/one", "fields": { "value": " a <value> & \u{1F511}\nof two lines\n" }, "sensitive": ["value"],
+            "bindings": {}, "tags": ["prod", "api"], "notes": "some \"notes\"\nhere", "url": "https://example.com/x",
+            "expires_at": "2090-01-02T03:04:05Z", "created_at": "2025-01-02T03:04:05Z", "updated_at": "2025-06-07T08:09:10Z",
+        });
+        assert_eq!(get(&sandbox, "labels/one"), one, "version {version}");
+        let key = match version {
+            1 => None,
+            5 => Some("Work/Databases/db"),
+            _ => Some("db"),
+        };
+        let mut expected = vec!["imported labels/one"];
+        if let Some(key) = key {
+            let database = json!({
+                "key": key, "fields": { "host": "db.example", "password": "s3cret-Pass-word" }, "sensitive": ["password"],
+                "bindings": { "PGHOST": "host", "PGPASSWORD": "password" }, "tags": [], "notes": null, "url": null,
+                "expires_at": null, "created_at": "2025-01-02T03:04:05Z", "updated_at": "2025-06-07T08:09:10Z",
+            });
+            assert_eq!(get(&sandbox, key), database, "version {version}");
+            expected.insert(
+                0,
+                if version == 5 {
+                    "imported Work/Databases/db"
+                } else {
+                    "imported db"
+                },
+            );
+        }
+        let lines: Vec<&str> = imported.text().lines().collect();
+        assert_eq!(lines, expected);
+        let counts = format!("{} imported, 0 overwritten, 0 skipped.\n", expected.len());
+        assert_eq!(imported.stderr, counts);
+        sandbox.secretctl(["audit", "verify"]).answer().succeeded();
+    }
+}
+
+#[test]
+fn moments_are_read_in_each_form_and_the_past_stays_past() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    let forms = [
+        ("SQLITE", "2026-02-21 03:04:05"),
+        ("RFC", "2026-02-21T04:04:05.25+01:00"),
+        (
+            "GO",
+            "2026-02-20 21:34:05.1 -0530 -0530 m=+2592000.000000001",
+        ),
+    ];
+    for (key, text) in forms {
+        vault.secret(&GoSecret {
+            key: key.as_bytes(),
+            value: Some("a value"),
+            expires_at: Some(text),
+            created_at: text,
+            updated_at: text,
+            ..GoSecret::default()
+        });
+    }
+    import(&sandbox, &dir, &[]).succeeded();
+    for (key, _) in forms {
+        let secret = get(&sandbox, key);
+        for time in ["expires_at", "created_at", "updated_at"] {
+            assert_eq!(secret[time], "2026-02-21T03:04:05Z", "{key} {time}");
+        }
+        let value = sandbox.secretctl(["get", key]).answer();
+        value.is(0, "a value", &format!("warning: {key} has expired\n"));
+    }
+}
+
+#[test]
+fn what_has_no_place_here_is_counted() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    vault.folder("f1", "Work", None, Some("briefcase"));
+    vault.folder("f2", "Empty", Some("f1"), None);
+    let field = json!({
+        "value": "v1", "sensitive": false, "aliases": ["user", "name"], "kind": "text", "inputType": "text", "hint": "who",
+    });
+    vault.secret(&GoSecret {
+        fields: json!({ "login": field, "empty": go_field("", true), "unsaid": { "value": "v2" } }),
+        bindings: json!({ "BY_ALIAS": "USER", "LOOSE": "nothing", "bad-name": "login", "LD_PRELOAD": "login" }),
+        folder: Some("f1"),
+        ..GoSecret::default()
+    });
+    vault.secret(&GoSecret {
+        key: b"UNFILED",
+        value: Some("v3"),
+        folder: Some("gone"),
+        ..GoSecret::default()
+    });
+    let lost = "\
+warning: left out: aliases of fields (2)
+warning: left out: kinds of fields (1)
+warning: left out: hints on fields (1)
+warning: left out: input types of fields (1)
+warning: left out: fields without a value (1)
+warning: left out: bindings to fields that do not exist (1)
+warning: left out: bindings to variables that no secret may set (2)
+warning: left out: icons and colours of folders (1)
+warning: left out: folders without secrets (1)
+warning: left out: references to folders that do not exist (1)
+2 imported, 0 overwritten, 0 skipped.
+";
+    let lines = "imported UNFILED\nimported Work/KEY\n";
+    import(&sandbox, &dir, &[]).is(0, lines, lost);
+    let key = get(&sandbox, "Work/KEY");
+    assert_eq!(key["bindings"], json!({ "BY_ALIAS": "login" }));
+    // What is not said to be plain is not.
+    assert_eq!(key["sensitive"], json!(["unsaid"]));
+}
+
+#[test]
+fn names_are_made_to_fit_and_kept_apart() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    vault.folder("f1", "My Folder", None, None);
+    vault.folder("f2", "My_Folder", None, None);
+    for (key, folder, value) in [
+        ("k", Some("f1"), "of the first"),
+        ("k", Some("f2"), "of the second"),
+        ("a//b", None, "doubled"),
+    ] {
+        let secret = GoSecret {
+            key: key.as_bytes(),
+            value: Some(value),
+            folder,
+            ..GoSecret::default()
+        };
+        // One name in two folders: the tool would not allow it, but its file does.
+        let hashes = "UPDATE secrets SET key_hash = key_hash || id";
+        vault.database.execute_batch(hashes).expect("changed");
+        vault.secret(&secret);
+    }
+    let lines = "imported My_Folder/k\nimported My_Folder/k_2\nimported a/b\n";
+    let renamed = "warning: My Folder/k becomes My_Folder/k_2\nwarning: a//b becomes a/b\n3 imported, 0 overwritten, 0 skipped.\n";
+    import(&sandbox, &dir, &[]).is(0, lines, renamed);
+    for (key, value) in [
+        ("My_Folder/k", "of the second"),
+        ("My_Folder/k_2", "of the first"),
+        ("a/b", "doubled"),
+    ] {
+        sandbox.secretctl(["get", key]).answer().is(0, value, "");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_unless_it_is_asked_for() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    for key in ["A", "B", "C"] {
+        vault.secret(&GoSecret {
+            key: key.as_bytes(),
+            value: Some("imported"),
+            ..GoSecret::default()
+        });
+    }
+    sandbox.set("B", "of our own");
+    sandbox
+        .secretctl(["set", "B", "--tags", "ours"])
+        .answer()
+        .succeeded();
+    let refused = "error: there are secrets of these names already: B\n  --on-conflict skip keeps these, --on-conflict overwrite replaces them\n";
+    import(&sandbox, &dir, &[]).is(1, "", refused);
+    import(&sandbox, &dir, &["--dry-run"]).is(1, "", refused);
+    assert_eq!(names(&sandbox), ["B"]);
+    let lines = "imported A\nimported C\nskipped B\n";
+    let dry = "Nothing was changed; it would be 2 imported, 0 overwritten, 1 skipped.\n";
+    import(&sandbox, &dir, &["--on-conflict", "skip", "--dry-run"]).is(0, lines, dry);
+    assert_eq!(names(&sandbox), ["B"]);
+    let skipped = "2 imported, 0 overwritten, 1 skipped.\n";
+    import(&sandbox, &dir, &["--on-conflict", "skip"]).is(0, lines, skipped);
+    sandbox
+        .secretctl(["get", "B"])
+        .answer()
+        .is(0, "of our own", "");
+    let lines = "overwritten A\noverwritten B\noverwritten C\n";
+    let overwritten = "0 imported, 3 overwritten, 0 skipped.\n";
+    import(&sandbox, &dir, &["--on-conflict", "overwrite"]).is(0, lines, overwritten);
+    let b = get(&sandbox, "B");
+    assert_eq!(
+        (&b["fields"]["value"], &b["tags"]),
+        (&json!("imported"), &json!([]))
+    );
+
+    let log = sandbox.secretctl(["audit", "export"]).answer().json();
+    let records = log.as_array().expect("records").iter();
+    let imports: Vec<&Value> = records
+        .filter(|record| record["action"] == "secret.import")
+        .collect();
+    let keys: Vec<&Value> = imports.iter().map(|record| &record["keys"]).collect();
+    assert_eq!(keys, [&json!(["A", "C"]), &json!(["A", "B", "C"])]);
+    // Where it came from is told by the last part alone.
+    assert!(!log.to_string().contains(&*dir.to_string_lossy()), "{log}");
+    assert!(
+        imports[0].to_string().contains("\"other\""),
+        "{}",
+        imports[0]
+    );
+    sandbox.secretctl(["audit", "verify"]).answer().succeeded();
+}
+
+#[test]
+fn a_secret_that_cannot_be_kept_is_named_and_none_is_imported() {
+    let long = |bytes: usize| "x".repeat(bytes);
+    let (deep, notes, large) = ("n".repeat(128), long(10_241), long(1024 * 1024 + 1));
+    let with_fields = |fields: Value| GoSecret {
+        fields,
+        ..GoSecret::default()
+    };
+    let with_value = |key: &'static [u8]| GoSecret {
+        key,
+        value: Some("a value"),
+        ..GoSecret::default()
+    };
+    let many: Value = (0..101)
+        .map(|n| (format!("f{n}"), go_field("v", true)))
+        .collect();
+    let cases: [(GoSecret, &str); 15] = [
+        (
+            with_fields(json!({ "a": { "value": 12345678 } })),
+            "KEY: its fields cannot be read",
+        ),
+        (with_fields(json!([1])), "KEY: its fields cannot be read"),
+        (
+            with_fields(json!({ "a": go_field(&large, true) })),
+            "KEY: the value of field 'a' has more than 1048576 bytes",
+        ),
+        (with_fields(many), "KEY: a secret has at most 100 fields"),
+        (
+            with_fields(json!({ "Bad": go_field("v", true) })),
+            "KEY: the name of a field starts with a-z",
+        ),
+        (with_fields(json!({})), "KEY: a new secret needs a value"),
+        (
+            GoSecret {
+                metadata: json!({ "notes": notes }),
+                ..with_value(b"KEY")
+            },
+            "KEY: notes have at most 10240 bytes",
+        ),
+        (
+            GoSecret {
+                metadata: json!({ "url": "ftp://x" }),
+                ..with_value(b"KEY")
+            },
+            "KEY: a URL starts with",
+        ),
+        (
+            GoSecret {
+                tags: Some("[\"a b\"]"),
+                ..with_value(b"KEY")
+            },
+            "KEY: a tag consists of",
+        ),
+        (
+            GoSecret {
+                tags: Some("{"),
+                ..with_value(b"KEY")
+            },
+            "KEY: its tags cannot be read",
+        ),
+        (
+            GoSecret {
+                bindings: json!([]),
+                ..with_value(b"KEY")
+            },
+            "KEY: its bindings cannot be read",
+        ),
+        (
+            GoSecret {
+                expires_at: Some("soon"),
+                ..with_value(b"KEY")
+            },
+            "KEY: its time of expiry cannot be read",
+        ),
+        (
+            GoSecret {
+                created_at: "99999-01-01 00:00:00",
+                ..with_value(b"KEY")
+            },
+            "KEY: its time of creation cannot be read",
+        ),
+        (with_value(b"\xff\x1b[31m"), "secret no. 2: it has no name"),
+        (
+            GoSecret {
+                folder: Some("f3"),
+                ..with_value(b"KEY")
+            },
+            "KEY: the name of a secret has 1 to 256 characters",
+        ),
+    ];
+    let sandbox = Sandbox::new();
+    for (number, (secret, fact)) in cases.into_iter().enumerate() {
+        let dir = sandbox.home().join(format!("other{number}"));
+        let vault = GoVault::create(&dir, 5);
+        vault.folder("f1", &deep, None, None);
+        vault.folder("f2", &deep, Some("f1"), None);
+        vault.folder("f3", &deep, Some("f2"), None);
+        vault.secret(&GoSecret {
+            key: b"GOOD",
+            value: Some("a value"),
+            ..GoSecret::default()
+        });
+        vault.secret(&secret);
+        let refused = import(&sandbox, &dir, &["--on-conflict", "skip"]);
+        assert_eq!((refused.code, refused.text()), (1, ""), "{refused}");
+        let start = format!("error: a secret cannot be imported:\n  {fact}");
+        assert!(refused.stderr.starts_with(&start), "{fact}: {refused}");
+        assert!(!refused.stderr.contains("12345678"), "{refused}");
+    }
+    assert_eq!(names(&sandbox), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_vault_is_refused_with_what_is_wrong() {
+    let (sandbox, dir) = places();
+    type Damage = fn(&GoVault);
+    let cases: [(Damage, i32, &str); 9] = [
+        (
+            |vault| run(vault, "UPDATE vault_keys SET encrypted_dek = x'00'"),
+            3,
+            "wrong password of that vault, or its keys are damaged\n",
+        ),
+        (
+            |vault| run(vault, "UPDATE vault_keys SET salt = x'00'"),
+            1,
+            "that vault is damaged: the salt of its password\n",
+        ),
+        (
+            |vault| run(vault, "DELETE FROM vault_keys"),
+            1,
+            "that vault is damaged: it has no key\n",
+        ),
+        (
+            |vault| run(vault, "INSERT INTO schema_version VALUES (6, '')"),
+            1,
+            "that vault has schema version 6; 1 to 5 can be read\n",
+        ),
+        (
+            |vault| {
+                run(
+                    vault,
+                    "UPDATE secrets SET encrypted_value = encrypted_key || x'00'",
+                )
+            },
+            1,
+            "a secret cannot be imported:\n  KEY: its value is damaged\n",
+        ),
+        (
+            |vault| run(vault, "UPDATE secrets SET created_at = 9e99"),
+            1,
+            "a secret cannot be imported:\n  KEY: its time of creation cannot be read\n",
+        ),
+        (
+            |vault| {
+                vault.folder("f1", "a", Some("f2"), None);
+                vault.folder("f2", "b", Some("f1"), None);
+                run(vault, "UPDATE secrets SET folder_id = 'f1'");
+            },
+            1,
+            "a secret cannot be imported:\n  KEY: its folders are nested without end\n",
+        ),
+        // A view could be made to run for ever, or to answer what it likes.
+        (
+            |vault| {
+                run(
+                    vault,
+                    "ALTER TABLE secrets RENAME TO others; CREATE VIEW secrets AS SELECT * FROM others",
+                );
+            },
+            1,
+            "the database of that vault cannot be read: ",
+        ),
+        (
+            |vault| fs::write(vault.dir.join("vault.db"), b"no database").expect("written"),
+            1,
+            "the database of that vault cannot be read: ",
+        ),
+    ];
+    for (number, (damage, code, fact)) in cases.into_iter().enumerate() {
+        let dir = dir.with_extension(number.to_string());
+        let vault = GoVault::create(&dir, 5);
+        vault.secret(&GoSecret {
+            value: Some("a value"),
+            ..GoSecret::default()
+        });
+        damage(&vault);
+        drop(vault);
+        let refused = import(&sandbox, &dir, &[]);
+        assert_eq!((refused.code, refused.text()), (code, ""), "{refused}");
+        assert!(
+            refused.stderr.starts_with(&format!("error: {fact}")),
+            "{fact}: {refused}"
+        );
+    }
+    assert_eq!(names(&sandbox), Vec::<String>::new());
+}
+
+fn run(vault: &GoVault, sql: &str) {
+    vault.database.execute_batch(sql).expect("changed");
+}
+
+#[test]
+fn links_and_unfinished_changes_are_refused() {
+    let (sandbox, dir) = places();
+    drop(GoVault::create(&dir, 3));
+    let link = sandbox.home().join("link");
+    symlink(&dir, &link).expect("a link");
+    let refused = |dir: &Path, path: &Path, fact: &str| {
+        let text = format!("error: {} {fact}\n", path.display());
+        import(&sandbox, dir, &[]).is(1, "", &text);
+    };
+    refused(&link, &link, "is a link, which is not followed");
+    for name in ["vault.db", "vault.salt"] {
+        let (path, moved) = (dir.join(name), dir.join("moved"));
+        fs::rename(&path, &moved).expect("moved");
+        symlink(&moved, &path).expect("a link");
+        refused(&dir, &path, "is a link, which is not followed");
+        fs::remove_file(&path).expect("removed");
+        fs::rename(&moved, &path).expect("moved");
+    }
+    import(&sandbox, &dir, &[]).is(0, "", "0 imported, 0 overwritten, 0 skipped.\n");
+    let journal = dir.join("vault.db-journal");
+    fs::write(&journal, "x").expect("written");
+    let fact = "is there: the other program is changing the vault, or was interrupted while it did";
+    refused(&dir, &journal, fact);
+    let missing = import(&sandbox, &sandbox.home().join("missing"), &[]);
+    assert!(
+        missing.code == 1 && missing.stderr.contains("/missing: No such file"),
+        "{missing}"
+    );
+    // A pipe would be waited for.
+    fs::remove_file(&journal).expect("removed");
+    fs::remove_file(dir.join("vault.salt")).expect("removed");
+    let made = std::process::Command::new("mkfifo")
+        .arg(dir.join("vault.salt"))
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    refused(&dir, &dir.join("vault.salt"), "is not a regular file");
+}
+
+#[test]
+fn the_other_password_comes_from_the_environment_or_a_file() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    vault.secret(&GoSecret {
+        value: Some("a value"),
+        ..GoSecret::default()
+    });
+    let other = || {
+        sandbox
+            .secretctl(["import", "--from", "secretctl-go"])
+            .args([&dir])
+    };
+    let wrong = format!(
+        "error: wrong password of that vault, or its keys are damaged\n  the password of {} is meant, not that of your own vault\n",
+        dir.display()
+    );
+    other()
+        .env("SECRETCTL_IMPORT_PASSWORD", "wrong")
+        .answer()
+        .is(3, "", &wrong);
+    let none = other().answer();
+    assert_eq!(none.code, 3, "{none}");
+    assert!(
+        none.stderr
+            .contains("set SECRETCTL_IMPORT_PASSWORD or --import-password-file"),
+        "{none}"
+    );
+    let file = sandbox.home().join("password");
+    fs::write(&file, format!("{GO_PASSWORD}\n")).expect("written");
+    let with_file = other().args(["--import-password-file".as_ref(), file.as_os_str()]);
+    with_file.answer().is(
+        0,
+        "imported KEY\n",
+        "1 imported, 0 overwritten, 0 skipped.\n",
+    );
+}

@@ -326,7 +326,7 @@ fn a_secret_that_cannot_be_kept_is_named_and_none_is_imported() {
             with_fields(json!({ "Bad": go_field("v", true) })),
             "KEY: the name of a field starts with a-z",
         ),
-        (with_fields(json!({})), "KEY: a new secret needs a value"),
+        (with_fields(json!({})), "KEY: a secret needs a value"),
         (
             GoSecret {
                 metadata: json!({ "notes": notes }),
@@ -411,7 +411,7 @@ fn a_secret_that_cannot_be_kept_is_named_and_none_is_imported() {
 fn a_damaged_vault_is_refused_with_what_is_wrong() {
     let (sandbox, dir) = places();
     type Damage = fn(&GoVault);
-    let cases: [(Damage, i32, &str); 9] = [
+    let cases: [(Damage, i32, &str); 11] = [
         (
             |vault| run(vault, "UPDATE vault_keys SET encrypted_dek = x'00'"),
             3,
@@ -470,6 +470,12 @@ fn a_damaged_vault_is_refused_with_what_is_wrong() {
         (
             |vault| fs::write(vault.dir.join("vault.db"), b"no database").expect("written"),
             1,
+            "DB is not a database\n",
+        ),
+        (|vault| cut_off(vault, 0), 1, "DB is not a database\n"),
+        (
+            |vault| cut_off(vault, 8192),
+            1,
             "the database of that vault cannot be read: ",
         ),
     ];
@@ -484,12 +490,51 @@ fn a_damaged_vault_is_refused_with_what_is_wrong() {
         drop(vault);
         let refused = import(&sandbox, &dir, &[]);
         assert_eq!((refused.code, refused.text()), (code, ""), "{refused}");
+        let fact = fact.replace("DB", &dir.join("vault.db").to_string_lossy());
         assert!(
             refused.stderr.starts_with(&format!("error: {fact}")),
             "{fact}: {refused}"
         );
     }
     assert_eq!(names(&sandbox), Vec::<String>::new());
+}
+
+fn cut_off(vault: &GoVault, length: u64) {
+    let path = vault.dir.join("vault.db");
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.expect("a file").set_len(length).expect("shorter");
+}
+
+#[test]
+fn a_large_vault_is_imported_in_one_transaction() {
+    let (sandbox, dir) = places();
+    let vault = GoVault::create(&dir, 5);
+    // Left as a write-ahead log leaves it.
+    run(&vault, "PRAGMA journal_mode = WAL; BEGIN");
+    let keys: Vec<String> = (0..1001).map(|n| format!("folder/{n:04}")).collect();
+    for key in &keys {
+        vault.secret(&GoSecret {
+            key: key.as_bytes(),
+            value: Some("a value"),
+            ..GoSecret::default()
+        });
+    }
+    run(&vault, "COMMIT");
+    drop(vault);
+    let imported = import(&sandbox, &dir, &[]).succeeded();
+    assert_eq!(
+        imported.stderr,
+        "1001 imported, 0 overwritten, 0 skipped.\n"
+    );
+    assert_eq!(names(&sandbox), keys);
+    let log = sandbox.secretctl(["audit", "export"]).answer().json();
+    let records = log.as_array().expect("records").iter();
+    let imports = records.filter(|record| record["action"] == "secret.import");
+    let keys: Vec<_> = imports
+        .map(|record| record["keys"].as_array().map(Vec::len))
+        .collect();
+    assert_eq!(keys, [Some(1000), Some(1)]);
+    sandbox.secretctl(["audit", "verify"]).answer().succeeded();
 }
 
 fn run(vault: &GoVault, sql: &str) {

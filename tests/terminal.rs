@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use support::go_vault::{GO_PASSWORD, GoSecret, GoVault};
 use support::process::{wait_for, wait_until};
 use support::{Invocation, PASSWORD, SECRETCTL, Sandbox};
 
@@ -227,4 +228,79 @@ fn pruning_asks_first() {
         terminal.shows(said);
         terminal.ends(code);
     }
+}
+
+#[test]
+fn a_template_asks_field_by_field() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.home().join("key"), "-----KEY-----\nabc\n").expect("written");
+    let mut terminal = Terminal::start(&sandbox, "$S set deploy --template ssh --field port=2222");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nhost of deploy: ");
+    terminal.types("h.example");
+    terminal.shows("username of deploy: ");
+    terminal.types("me");
+    terminal.shows("File with private_key of deploy: ");
+    terminal.types("key");
+    terminal.shows("passphrase of deploy (may be empty): ");
+    terminal.types_hidden("a-Pass-phrase");
+    terminal.shows("\nStored deploy.\n");
+    terminal.ends(0);
+    let mut terminal = Terminal::start(&sandbox, "$S set deploy --template ssh");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    for (question, answer) in [
+        ("\nhost of deploy", ""),
+        ("port of deploy", "22"),
+        ("username of deploy", ""),
+        ("File with private_key of deploy", ""),
+    ] {
+        terminal.shows(&format!("{question} (empty: keep the present one): "));
+        terminal.types(answer);
+    }
+    terminal.shows("passphrase of deploy (empty: keep the present one): ");
+    terminal.types_hidden("");
+    terminal.shows("\nUpdated deploy.\n");
+    terminal.ends(0);
+    let whole = sandbox.secretctl(["get", "deploy", "--json"]).answer();
+    let whole = whole.succeeded().json();
+    let fields = serde_json::json!({
+        "host": "h.example", "port": "22", "username": "me", "private_key": "-----KEY-----\nabc\n", "passphrase": "a-Pass-phrase",
+    });
+    assert_eq!(whole["fields"], fields);
+
+    let mut terminal = Terminal::start(&sandbox, "$S set deploy --field passphrase --field port");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\npassphrase of deploy: ");
+    terminal.types_hidden("another-Pass-phrase");
+    terminal.shows("\nport of deploy: ");
+    terminal.types_hidden("23");
+    terminal.shows("\nUpdated deploy.\n");
+    terminal.ends(0);
+    // Nothing is asked for where nothing could be meant.
+    let mut terminal = Terminal::start(&sandbox, "$S set deploy --tags prod");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nUpdated deploy.\n");
+    terminal.ends(0);
+}
+
+#[test]
+fn the_password_of_a_vault_to_import_is_asked_for_after_the_own_one() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.home().join("other");
+    let vault = GoVault::create(&dir, 5);
+    vault.secret(&GoSecret {
+        value: Some("a value"),
+        ..GoSecret::default()
+    });
+    let mut terminal = Terminal::start(&sandbox, "$S import --from secretctl-go other");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nPassword of other: ");
+    terminal.types_hidden(GO_PASSWORD);
+    terminal.shows("\nimported KEY\n1 imported, 0 overwritten, 0 skipped.\n");
+    terminal.ends(0);
 }

@@ -56,7 +56,7 @@ pub(super) struct VaultArgs {
 pub(super) enum Command {
     /// Create a vault
     Init(InitArgs),
-    /// Store a secret, or change what is given of it: a value comes from standard input or a hidden prompt
+    /// Store or change a secret: the value comes from standard input or a hidden prompt
     Set(SetArgs),
     /// Print the value of a secret, exactly as it was stored
     Get(GetArgs),

@@ -40,7 +40,10 @@ fn env(secrets: &[(Entry, Fields)]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut taken: BTreeMap<EnvName, String> = BTreeMap::new();
     for (entry, fields) in secrets {
         for (name, field) in variables(entry)? {
-            let what = format!("{}, field {field},", entry.name);
+            let what = match fields.only() {
+                Some(_) => entry.name.to_string(),
+                None => format!("field {field} of {}", entry.name),
+            };
             let Some(value) = fields.get(field.as_str()) else {
                 return Err(Failure::new(format!("{what} was changed meanwhile")));
             };

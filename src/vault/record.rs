@@ -25,8 +25,8 @@ pub const BINDINGS_MAX: usize = 100;
 /// The rule that a secret breaks. What was given is not repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
-    /// A new secret was given no value.
-    #[error("a new secret needs a value")]
+    /// A secret would have no value at all.
+    #[error("a secret needs a value")]
     NoValue,
     /// A value is empty.
     #[error("the value of field '{0}' is empty")]

@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -30,6 +30,8 @@ use crate::secret::SecretBytes;
 const SCHEMA_VERSION_MAX: i64 = 5;
 /// Largest file that is read, in bytes: it is held in memory whole.
 const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// The beginning of the file up to the versions of its format, in bytes (section 1.3 of SQLite's description).
+const HEADER_BYTES: usize = 20;
 /// The only cost of the password that the tool knows.
 const KDF: KdfParams = KdfParams {
     memory_kib: 64 * 1024,
@@ -175,10 +177,18 @@ fn connect(dir: &Path) -> Result<Connection, ImportError> {
             ));
         }
     }
-    let (opened, length) = open(&dir.join("vault.db"))?;
+    let path = dir.join("vault.db");
+    let (mut opened, length) = open(&path)?;
     let length = usize::try_from(length).map_err(|_| ImportError::Damaged("its size"))?;
+    let mut header = [0; HEADER_BYTES];
+    let no_database = |_| file(&path, "is not a database");
+    opened.read_exact(&mut header).map_err(no_database)?;
+    // The two bytes say that there is a write-ahead log. There is none, as was seen above, and none in memory.
+    if let [.., write @ 2, read @ 2] = &mut header {
+        (*write, *read) = (1, 1);
+    }
     let mut connection = Connection::open_in_memory()?;
-    connection.deserialize_read_exact(MAIN_DB, opened, length, true)?;
+    connection.deserialize_read_exact(MAIN_DB, header.chain(opened), length, true)?;
     // Nothing in its schema is run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -200,7 +210,7 @@ fn data_key(
         None => {
             let (opened, length) = open(&dir.join("vault.salt"))?;
             let mut salt = vec![0; usize::try_from(length.min(1024)).unwrap_or_default()];
-            io::Read::read_exact(&mut &opened, &mut salt).map_err(io_at(dir))?;
+            (&opened).read_exact(&mut salt).map_err(io_at(dir))?;
             salt
         }
     };

@@ -581,6 +581,14 @@ fn links_and_unfinished_changes_are_refused() {
 }
 
 #[test]
+fn a_vault_of_the_other_tool_in_our_place_is_known() {
+    let sandbox = Sandbox::empty();
+    drop(GoVault::create(&sandbox.vault(), 5));
+    let text = "error: this is a vault of the Go tool of this name\n  move it to another place, then: secretctl init; secretctl import --from secretctl-go PLACE\n";
+    sandbox.secretctl(["list"]).answer().is(1, "", text);
+}
+
+#[test]
 fn the_other_password_comes_from_the_environment_or_a_file() {
     let (sandbox, dir) = places();
     let vault = GoVault::create(&dir, 5);

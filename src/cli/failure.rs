@@ -136,6 +136,9 @@ impl From<VaultError> for Failure {
             VaultError::SamePassword => {
                 failure.next("to change only its cost or the key, add --kdf or --rotate-key")
             }
+            VaultError::OfGoTool => failure.next(
+                "move it to another place, then: secretctl init; secretctl import --from secretctl-go PLACE",
+            ),
             VaultError::Corrupted(_) | VaultError::Incomplete { .. } => {
                 failure.with_code(codes::TAMPERED)
             }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::{FORMAT_VERSION, VaultError, crypto};
+use super::{FORMAT_VERSION, VaultError, crypto, import};
 use crate::crypto::SALT_BYTES;
 
 const FILE_MODE: u32 = 0o600;
@@ -164,6 +164,9 @@ impl Header {
     fn parse(meta: &[u8], salt: [u8; SALT_BYTES]) -> Result<Self, VaultError> {
         const MALFORMED: VaultError =
             VaultError::Corrupted("vault.meta does not have the form of its version");
+        if import::is_go_meta(meta) {
+            return Err(VaultError::OfGoTool);
+        }
         let MetaVersion { version } = serde_json::from_slice(meta).map_err(|_| MALFORMED)?;
         if version != FORMAT_VERSION {
             return Err(VaultError::UnknownVersion { found: version });

@@ -97,6 +97,9 @@ pub enum VaultError {
         /// The version found in `vault.meta`.
         found: u32,
     },
+    /// The directory is that of another program, which keeps its vaults in the same place.
+    #[error("this is a vault of the Go tool of this name")]
+    OfGoTool,
     /// A part of the vault is damaged, or was changed by someone without the keys.
     #[error("the vault is damaged or was tampered with: {0}")]
     Corrupted(&'static str),

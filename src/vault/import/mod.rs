@@ -149,6 +149,15 @@ impl Foreign {
     }
 }
 
+/// Whether the text of `vault.meta` is that of the tool, whose version is a text.
+pub(super) fn is_go_meta(meta: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct GoMeta {
+        version: String,
+    }
+    serde_json::from_slice(meta).is_ok_and(|GoMeta { version }| version.starts_with("1."))
+}
+
 /// Reads the vault in `dir`. `now` stands for times that it does not tell.
 ///
 /// # Errors

@@ -194,6 +194,34 @@ pub fn seal(key: &Key, parts: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, Cry
 /// # Errors
 /// [`CryptoError::NotAuthentic`] unless the blob was sealed with this key and these parts, and not changed since.
 pub fn open(key: &Key, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
+    wiping_the_stack(|| decrypt(&cipher(key), parts, blob))
+}
+
+/// A key of [`open`] for many blobs, to be kept no longer than they take: as [`MacKey`].
+pub struct OpenKey(Aes256Gcm);
+
+impl OpenKey {
+    /// Of this key.
+    pub fn new(key: &Key) -> Self {
+        Self(cipher(key))
+    }
+
+    /// As [`open`].
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(&self, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
+        decrypt(&self.0, parts, blob)
+    }
+}
+
+impl Drop for OpenKey {
+    fn drop(&mut self) {
+        zeroize::zeroize_stack::<STACK_BYTES>();
+    }
+}
+
+fn decrypt(cipher: &Aes256Gcm, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
     let (nonce, sealed) = blob
         .split_first_chunk::<NONCE_BYTES>()
         .ok_or(CryptoError::NotAuthentic)?;
@@ -201,7 +229,8 @@ pub fn open(key: &Key, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, Cryp
         msg: sealed,
         aad: &framed(parts),
     };
-    wiping_the_stack(|| cipher(key).decrypt(&Nonce::from(*nonce), payload))
+    cipher
+        .decrypt(&Nonce::from(*nonce), payload)
         .map(SecretBytes::from_vec)
         .map_err(|_| CryptoError::NotAuthentic)
 }

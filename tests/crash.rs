@@ -274,5 +274,7 @@ cases! {
     a_new_password: Scene::with_secrets(), ["password", "change"], "", "Changed the master password";
     a_new_key: Scene::with_secrets(), ["password", "change", "--rotate-key"], "", "Changed the master password and";
     a_look_at_a_value: Scene::with_secrets(), ["get", "OLD"], "", "";
+    a_shorter_log: Scene::with_secrets(), ["audit", "prune", "--older-than", "0s", "--force"], "", "Removed records 1 to 4";
+    a_retention: Scene::with_secrets(), ["audit", "retention", "90d"], "", "Records are kept: 90d";
     a_run: Scene::with_secrets(), ["run", "-k", "OLD", "--", "true"], "", "";
 }

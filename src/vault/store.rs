@@ -20,7 +20,7 @@ use super::record::{
     Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata, check, check_values,
 };
 use super::{VaultError, crypto};
-use crate::crypto::{CryptoError, MAC_BYTES, TAG_BYTES};
+use crate::crypto::{CryptoError, MAC_BYTES, OpenKey, TAG_BYTES};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
@@ -78,7 +78,9 @@ pub(super) fn entries(connection: &Connection, keys: &Keys) -> Result<Vec<Entry>
     let mut statement = connection
         .prepare_cached("SELECT id, name_index, created_at, updated_at, entry FROM secrets")?;
     let rows = statement.query_map([], SealedEntry::from_row)?;
-    let opened = rows.map(|row| Ok(row?.open(keys)?.entry));
+    let record = OpenKey::new(&keys.record);
+    let open = |parts: &[&[u8]], blob: &[u8]| record.open(parts, blob);
+    let opened = rows.map(|row| Ok(row?.open_with(keys, open)?.entry));
     let mut entries = opened.collect::<Result<Vec<Entry>, VaultError>>()?;
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
@@ -399,6 +401,14 @@ impl SealedEntry {
     }
 
     fn open(self, keys: &Keys) -> Result<OpenedEntry, VaultError> {
+        self.open_with(keys, |parts, blob| crypto::open(&keys.record, parts, blob))
+    }
+
+    fn open_with(
+        self,
+        keys: &Keys,
+        open: impl FnOnce(&[&[u8]], &[u8]) -> Result<SecretBytes, CryptoError>,
+    ) -> Result<OpenedEntry, VaultError> {
         let Self {
             id,
             index,
@@ -407,7 +417,7 @@ impl SealedEntry {
             blob,
         } = self;
         let opened = with_entry_place(keys, &id, &index, (created_at, updated_at), |parts| {
-            crypto::open(&keys.record, parts, &blob).map_err(|_| TAMPERED_ENTRY)
+            open(parts, &blob).map_err(|_| TAMPERED_ENTRY)
         })?;
         let (tag, body) = opened
             .expose()

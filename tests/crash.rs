@@ -14,7 +14,8 @@ use secretctl::broker::{Outside, PersonDoor};
 use secretctl::name::SecretName;
 use secretctl::secret::SecretBytes;
 use secretctl::vault::{Change, Entry, LockedVault, Metadata, UnlockError};
-use support::{Answer, PASSWORD, Sandbox};
+use support::go_vault::{GO_PASSWORD, GoSecret, GoVault};
+use support::{Answer, Invocation, PASSWORD, SECRETCTL, Sandbox};
 
 const NEW_PASSWORD: &str = "incorrect zebra charger clip";
 /// Most writes of a command that are expected: one that makes more has another fault.
@@ -83,7 +84,10 @@ impl Scene {
     }
 
     fn with_secrets() -> Self {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::empty();
+        // As cheap a password as there can be: it is hashed a thousand times here.
+        let init = sandbox.secretctl(["init", "--kdf", "19MiB,2,1"]);
+        init.answer().succeeded();
         sandbox.set("OLD", "an old value");
         sandbox.set("db/password", "first");
         sandbox
@@ -91,6 +95,21 @@ impl Scene {
             .answer()
             .succeeded();
         Self::new(sandbox)
+    }
+
+    /// With a vault of the Go tool beside it.
+    fn with_another_tool() -> Self {
+        let scene = Self::with_secrets();
+        let vault = GoVault::create(&scene.original.home().join("go"), 5);
+        for key in ["from/go", "also/from/go"] {
+            vault.secret(&GoSecret {
+                key: key.as_bytes(),
+                value: Some("a value"),
+                ..GoSecret::default()
+            });
+        }
+        drop(vault);
+        scene
     }
 
     fn copy(&self) -> Sandbox {
@@ -108,6 +127,7 @@ impl Scene {
             .secretctl(case.arguments)
             .stdin(case.stdin)
             .env("SECRETCTL_NEW_PASSWORD", NEW_PASSWORD)
+            .env("SECRETCTL_IMPORT_PASSWORD", GO_PASSWORD)
             .env("LD_PRELOAD", &self.library)
             .env("WRITES_LOG", self.log());
         if let Some((at, how)) = at {
@@ -270,6 +290,8 @@ cases! {
     a_new_secret: Scene::with_secrets(), ["set", "NEW"], "a new value", "Stored NEW";
     a_new_value: Scene::with_secrets(), ["set", "OLD"], "another value", "Updated OLD";
     new_metadata: Scene::with_secrets(), ["set", "OLD", "--tags", "c", "--notes", ""], "", "Updated OLD";
+    another_name: Scene::with_secrets(), ["rename", "OLD", "NEW"], "", "Renamed OLD";
+    an_import: Scene::with_another_tool(), ["import", "--from", "secretctl-go", "go"], "", "Imported";
     a_deletion: Scene::with_secrets(), ["delete", "OLD", "--force"], "", "Deleted OLD";
     a_new_password: Scene::with_secrets(), ["password", "change"], "", "Changed the master password";
     a_new_key: Scene::with_secrets(), ["password", "change", "--rotate-key"], "", "Changed the master password and";
@@ -277,4 +299,78 @@ cases! {
     a_shorter_log: Scene::with_secrets(), ["audit", "prune", "--older-than", "0s", "--force"], "", "Removed records 1 to 4";
     a_retention: Scene::with_secrets(), ["audit", "retention", "90d"], "", "Records are kept: 90d";
     a_run: Scene::with_secrets(), ["run", "-k", "OLD", "--", "true"], "", "";
+}
+
+/// Stores secrets until the disk is full, and looks at them when it is larger. What could be stored is printed.
+const FULL_DISK: &str = r#"
+set -u
+mount -t tmpfs -o size=400k none "$HOME"
+cd "$HOME"
+"$S" init --kdf 19MiB,2,1 2> /dev/null || exit 11
+refused=0
+for number in $(seq 1 200); do
+    # Each as long as a page of the database and more.
+    if seq -s "-$number-" 1 1500 | "$S" set "key-$number" 2> "$ERRORS"; then
+        echo "key-$number"
+    else
+        refused=$((refused + 1))
+        [ "$refused" -lt 3 ] || break
+    fi
+done
+[ "$refused" -eq 3 ] || exit 12
+# A value is not handed out without a record.
+"$S" get key-1 > /dev/null 2> "$ERRORS" && exit 13
+mount -o remount,size=20m "$HOME"
+echo problems
+"$S" audit verify > /dev/null || echo "the log"
+"$S" list > "$LISTED" || echo "the list"
+for number in $(seq 1 200); do
+    grep -qx "key-$number" "$LISTED" || continue
+    "$S" get "key-$number" | cmp -s - <(seq -s "-$number-" 1 1500 | head -c -1) || echo "key-$number"
+done
+echo end
+"#;
+
+#[test]
+fn a_full_disk_takes_nothing_away() {
+    let sandbox = Sandbox::empty();
+    let place = tempfile::tempdir().expect("a directory");
+    let [errors, listed] = ["errors", "listed"].map(|name| place.path().join(name));
+    // A file system for these processes alone.
+    let run = |script: &str| {
+        let unshare =
+            Invocation::new("unshare", sandbox.home()).args(["-r", "-m", "bash", "-c", script]);
+        let unshare = unshare
+            .env("S", SECRETCTL)
+            .env("SECRETCTL_PASSWORD", PASSWORD);
+        unshare
+            .env("ERRORS", &errors)
+            .env("LISTED", &listed)
+            .answer()
+    };
+    if run("mount -t tmpfs none \"$HOME\"").code != 0 {
+        support::missing("no file system can be mounted here");
+        return;
+    }
+    let answer = run(FULL_DISK);
+    assert_eq!(answer.code, 0, "{answer}");
+    let lines: Vec<&str> = answer.text().lines().collect();
+    let stored = lines
+        .iter()
+        .take_while(|line| line.starts_with("key-"))
+        .count();
+    assert!(stored > 3, "{answer}");
+    assert_eq!(lines[stored..], ["problems", "end"], "{answer}");
+    // All that was acknowledged, and nothing else.
+    let listed = fs::read_to_string(listed).expect("text");
+    let mut listed: Vec<&str> = listed.lines().collect();
+    let mut stored: Vec<&str> = lines[..stored].to_vec();
+    listed.sort_unstable();
+    stored.sort_unstable();
+    assert_eq!(listed, stored);
+    let said = fs::read_to_string(errors).expect("text");
+    assert!(
+        said.contains("disk is full") || said.contains("No space"),
+        "{said}"
+    );
 }

@@ -291,7 +291,7 @@ cases! {
     a_new_value: Scene::with_secrets(), ["set", "OLD"], "another value", "Updated OLD";
     new_metadata: Scene::with_secrets(), ["set", "OLD", "--tags", "c", "--notes", ""], "", "Updated OLD";
     another_name: Scene::with_secrets(), ["rename", "OLD", "NEW"], "", "Renamed OLD";
-    an_import: Scene::with_another_tool(), ["import", "--from", "secretctl-go", "go"], "", "Imported";
+    an_import: Scene::with_another_tool(), ["import", "--from", "secretctl-go", "go"], "", "2 imported";
     a_deletion: Scene::with_secrets(), ["delete", "OLD", "--force"], "", "Deleted OLD";
     a_new_password: Scene::with_secrets(), ["password", "change"], "", "Changed the master password";
     a_new_key: Scene::with_secrets(), ["password", "change", "--rotate-key"], "", "Changed the master password and";

@@ -11,6 +11,8 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use super::{Answer, Sandbox};
+
 /// The password of every such vault.
 pub(crate) const GO_PASSWORD: &str = "a password of the other tool";
 const SALT: [u8; 16] = *b"0123456789abcdef";
@@ -162,6 +164,34 @@ impl GoVault {
 /// A blob under the key of the vault.
 fn sealed(plaintext: &[u8]) -> Vec<u8> {
     seal(&DEK, plaintext)
+}
+
+/// Runs `import`, with the other vault's password.
+pub(crate) fn import(sandbox: &Sandbox, dir: &Path, flags: &[&str]) -> Answer {
+    sandbox
+        .secretctl(["import", "--from", "secretctl-go"])
+        .args([dir])
+        .args(flags)
+        .env("SECRETCTL_IMPORT_PASSWORD", GO_PASSWORD)
+        .answer()
+}
+
+/// An empty vault of ours, and the place for one of the other tool.
+pub(crate) fn places() -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.home().join("other");
+    (sandbox, dir)
+}
+
+/// What our vault holds.
+pub(crate) fn names(sandbox: &Sandbox) -> Vec<String> {
+    let list = sandbox.secretctl(["list"]).answer().succeeded();
+    list.text().lines().map(str::to_owned).collect()
+}
+
+/// Changes the other vault's database by hand.
+pub(crate) fn run(vault: &GoVault, sql: &str) {
+    vault.database.execute_batch(sql).expect("changed");
 }
 
 /// A field as it is stored.

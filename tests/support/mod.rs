@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
 pub(crate) mod agent;
+pub(crate) mod fields;
 pub(crate) mod go_vault;
 pub(crate) mod languages;
 pub(crate) mod modules;

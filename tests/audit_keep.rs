@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::{Invocation, Sandbox, modes};
+use support::{Invocation, PASSWORD, Sandbox, modes};
 
 /// The vault was made, then `ONE` and `TWO` were set, `ONE` was used, `TWO` deleted: records 1 to 6.
 fn used_vault() -> Sandbox {
@@ -333,4 +333,31 @@ fn a_log_that_is_set_back_is_not_followed() {
     assert_eq!(following.line(), "");
     let error = "error: the log was set back from record 7 to 6\n".to_owned();
     assert_eq!(following.error(), (Some(5), error));
+}
+
+#[test]
+fn a_new_password_is_followed_and_a_new_key_is_not() {
+    let sandbox = used_vault();
+    let change = |flags: &[&str], new: &str, old: &str| {
+        let change = sandbox.secretctl(["password", "change"]).args(flags);
+        let change = change.env("SECRETCTL_PASSWORD", old);
+        change
+            .env("SECRETCTL_NEW_PASSWORD", new)
+            .answer()
+            .succeeded();
+    };
+    let mut following = Following::start(&sandbox, &["--limit", "1"]);
+    assert!(following.line().starts_with("6  "));
+    let second = "incorrect zebra charger clip";
+    change(&[], second, PASSWORD);
+    let line = following.line();
+    assert!(line.ends_with("cli  password.change  success\n"), "{line}");
+    change(&["--rotate-key"], PASSWORD, second);
+    assert_eq!(following.line(), "");
+    let (code, error) = following.error();
+    let changed = "error: the vault's key was changed; unlock it again\n";
+    assert!(
+        code == Some(3) && error.starts_with(changed),
+        "{code:?} {error}"
+    );
 }

@@ -114,8 +114,7 @@ fn what_cannot_be_a_new_password_is_refused() {
     let short = change(&sandbox, &[])
         .env("SECRETCTL_NEW_PASSWORD", "Sh0rt-1")
         .answer();
-    assert_eq!(short.code, 1);
-    assert!(short.stderr.ends_with(length), "{short}");
+    short.is(1, "", length);
     let same = "error: the new master password is the present one\n  \
                 to change only its cost or the key, add --kdf or --rotate-key\n";
     change(&sandbox, &[])

@@ -38,7 +38,7 @@ pub use epochs::{Epoch, Epochs};
 pub use filter::{Actions, Filter};
 pub use follow::{Followed, Follower};
 pub use mark::{HeadMark, InvalidMark, Marked};
-pub use prune::{RETENTION_MIN_SECONDS, empty_journal};
+pub use prune::RETENTION_MIN_SECONDS;
 pub use read::{Export, Record};
 pub use verify::{PROBLEMS_MAX, Problem, Report};
 

@@ -37,7 +37,7 @@ impl Log {
     }
 
     /// Removes the records before a moment, in nanoseconds since 1970, and records that. Gives what was removed, if
-    /// anything was. Then [`empty_journal`] is to be called.
+    /// anything was. The vault's journal may hold them until it is emptied.
     ///
     /// # Errors
     /// [`AuditError::NotPruned`] if one of these records is not as it was written; or any. Nothing has happened then.
@@ -147,15 +147,6 @@ impl Log {
         let entry = about_the_log(Action::AuditPrune, source, detail);
         Ok(Some(self.record(transaction, &entry, pruned)?.into_inner()))
     }
-}
-
-/// Writes the journal back and empties it: it may hold what was removed. Who reads at this moment can hold that up; then
-/// it happens when the last process closes the database.
-///
-/// # Errors
-/// [`AuditError::Database`].
-pub fn empty_journal(connection: &Connection) -> Result<(), AuditError> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
 /// The records in front of the first one that is not older.

@@ -1,7 +1,7 @@
 //! The log as its owner reads and keeps it.
 
 use super::{AgentDoor, Broker, PersonDoor, RunError};
-use crate::audit::{self, AuditError, Filter, Followed, Follower, Pruned, Record};
+use crate::audit::{AuditError, Filter, Followed, Follower, Pruned, Record};
 
 impl Broker {
     /// Removes the records that are kept no longer, if the owner has set a time and some are older by more than a day.
@@ -16,7 +16,7 @@ impl Broker {
         let pruned = self
             .log
             .keep_retention(vault.begin()?, before_ns, self.source)?;
-        audit::empty_journal(vault.connection())?;
+        vault.empty_journal()?;
         Ok(pruned)
     }
 }
@@ -74,7 +74,7 @@ impl PersonDoor {
         let broker = &self.broker;
         let vault = broker.vault();
         let pruned = broker.log.prune(vault.begin()?, before_ns, broker.source)?;
-        audit::empty_journal(vault.connection())?;
+        vault.empty_journal()?;
         Ok(pruned)
     }
 

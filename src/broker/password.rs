@@ -39,6 +39,6 @@ impl PersonDoor {
             })?;
         }
         log.record(transaction, &entry, ())?.into_inner();
-        Ok(vault.wipe_old_pages()?)
+        Ok(vault.empty_journal()?)
     }
 }

@@ -16,9 +16,9 @@ pub(super) fn run(access: &Access, args: &InitArgs) -> Result<u8, Failure> {
         return Err(Failure::new(fact).next("choose another place with --vault-dir"));
     }
     let password = access.new_password(args.new_password_file.as_deref())?;
-    advise(&password);
     let params = args.kdf.map_or(KdfParams::DEFAULT, |kdf| kdf.0);
     let cautions = PersonDoor::create(&dir, &password, params, &access.outside())?;
+    advise(&password);
     output::cautions(&cautions);
     output::done(&format!(
         "Created a vault in {}. The master password cannot be recovered: keep it safe.",

@@ -16,7 +16,6 @@ pub(super) fn run(access: &Access, command: PasswordCommand) -> Result<u8, Failu
 fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
     let (door, current) = access.door_and_password()?;
     let new = access.changed_password(args.new_password_file.as_deref())?;
-    advise(&new);
     let options = PasswordOptions {
         params: args.kdf.map(|kdf| kdf.0),
         rotate_key: args.rotate_key,
@@ -29,6 +28,7 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
         false => "Changed the master password.",
     };
     output::done(what);
+    advise(&new);
     if !is_wiped {
         output::warn(
             "another process is reading the vault: what the old password opens stays in vault.db-wal until it ends",

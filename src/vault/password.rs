@@ -152,12 +152,12 @@ impl Vault {
         })
     }
 
-    /// Writes the log of changes into the database and empties it, so that nothing of before a change of the password is left in a
-    /// file. False if another process is reading the vault all the while: then it is done when that one ends.
+    /// Writes the database's journal back and empties it: it may hold what was removed or replaced. False if another process is
+    /// reading the vault all the while; then it happens when the last one closes the database.
     ///
     /// # Errors
     /// [`VaultError::Database`].
-    pub fn wipe_old_pages(&self) -> Result<bool, VaultError> {
+    pub fn empty_journal(&self) -> Result<bool, VaultError> {
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
         let busy: i64 = self
             .connection

@@ -19,7 +19,7 @@ fn change(vault: &Vault, rotate_key: bool) -> Result<AuditKeys, VaultError> {
     let transaction = vault.begin()?;
     let keys = transaction.change_password(&change)?;
     transaction.commit()?;
-    assert!(vault.wipe_old_pages()?);
+    assert!(vault.empty_journal()?);
     Ok(keys)
 }
 
@@ -29,7 +29,7 @@ fn row(vault: &Vault, name: &str) -> Vec<u8> {
 
 fn copy(vault: &Vault) -> TempDir {
     let dir = TempDir::new().expect("a directory");
-    vault.wipe_old_pages().expect("written back");
+    vault.empty_journal().expect("written back");
     for file in fs::read_dir(vault.dir()).expect("a directory").flatten() {
         fs::copy(file.path(), dir.path().join(file.file_name())).expect("copied");
     }

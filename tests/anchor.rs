@@ -8,6 +8,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use secretctl::secret::{KeyMemory, key_memory};
 use serde_json::json;
 use support::{PASSWORD, Sandbox, modes};
 
@@ -209,6 +211,32 @@ fn a_head_that_was_kept_tells_of_every_change_before_it() {
 }
 
 #[test]
+fn who_holds_the_anchor_stops_nobody() {
+    let sandbox = Sandbox::new();
+    let anchor = fs::read_dir(sandbox.anchors())
+        .expect("a directory")
+        .flatten()
+        .next();
+    let anchor = fs::File::open(anchor.expect("an anchor").path()).expect("a file");
+    flock(&anchor, FlockOperation::LockExclusive).expect("locked");
+    let set = sandbox
+        .secretctl(["set", "KEY"])
+        .stdin("value-of-key")
+        .answer();
+    assert_eq!(set.code, 0, "{set}");
+    assert!(
+        set.stderr
+            .contains("warning: an older copy of the vault will not be noticed: "),
+        "{set}"
+    );
+    drop(anchor);
+    sandbox
+        .secretctl(["get", "KEY"])
+        .answer()
+        .is(0, "value-of-key", "");
+}
+
+#[test]
 fn the_status_names_what_was_changed() {
     let sandbox = Sandbox::new();
     sandbox.set("API_KEY", "x");
@@ -221,7 +249,7 @@ fn the_status_names_what_was_changed() {
     assert_eq!(
         names,
         [
-            "vault", "id", "created", "password", "secrets", "records", "epoch", "anchor"
+            "vault", "id", "created", "password", "secrets", "records", "epoch", "anchor", "keys"
         ]
     );
     assert!(status.text().contains("password  Argon2id, 64 MiB, 3 passes, 4 lanes\nsecrets   1\nrecords   2\nepoch     0\nanchor    as it should be\n"), "{status}");
@@ -234,6 +262,17 @@ fn the_status_names_what_was_changed() {
         (&json["secrets"], &json["records"], &json["problems"]),
         (&json!(1), &json!(2), &json!([]))
     );
+    let (text, word) = match key_memory() {
+        KeyMemory::Secret => ("in memory that no other process can read", "secret"),
+        KeyMemory::Locked => ("in memory that is never written to disk", "locked"),
+        KeyMemory::Ordinary => (
+            "in ordinary memory: the system refuses to lock it",
+            "ordinary",
+        ),
+    };
+    let line = format!("\nkeys      {text}\n");
+    assert!(status.text().ends_with(&line), "{status}");
+    assert_eq!(json["key_memory"], word);
     sandbox.set("OTHER", "x");
     let database = Connection::open(sandbox.database()).expect("a database");
     assert_eq!(

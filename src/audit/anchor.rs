@@ -8,9 +8,12 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use ulid::Ulid;
 
 use super::chain::{Hash, Head};
@@ -18,6 +21,10 @@ use super::{AuditError, Keys, Log};
 use crate::crypto::{self, MAC_BYTES};
 
 const DIR_MODE: u32 = 0o700;
+/// Longest wait for the lock: for a whole queue of processes on a busy machine.
+const LOCK_MAX: Duration = Duration::from_secs(1);
+/// Time between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 const FILE_MODE: u32 = 0o600;
 const MAGIC: &[u8; 8] = b"SCTLANC1";
 const BODY_BYTES: usize = MAGIC.len() + 2 * size_of::<i64>() + MAC_BYTES;
@@ -108,7 +115,7 @@ impl Anchor {
     /// What the system says.
     pub(super) fn advance(&self, keys: &Keys, record: &Anchored) -> io::Result<()> {
         let mut file = self.open_to_write()?;
-        flock(&file, FlockOperation::LockExclusive)?;
+        lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let known = Anchored::from_bytes(&read(&mut file)?, keys);
         if known.is_some_and(|known| known.sequence >= record.sequence) {
             return Ok(());
@@ -141,7 +148,7 @@ impl Anchor {
             let mut options = OpenOptions::new();
             let file = options.read(true).custom_flags(no_links()).open(&self.path);
             let mut file = regular(file?)?;
-            flock(&file, FlockOperation::LockShared)?;
+            lock(&file, FlockOperation::NonBlockingLockShared)?;
             read(&mut file)
         };
         match open() {
@@ -150,6 +157,17 @@ impl Anchor {
             // Made, and the machine went down before it was written.
             Ok(bytes) if bytes.is_empty() => Err(AnchorState::Missing),
             Ok(bytes) => Anchored::from_bytes(&bytes, keys).ok_or(AnchorState::Changed),
+        }
+    }
+}
+
+/// Waits for others of us, which hold it for microseconds, and not for somebody who never lets it go.
+fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    let give_up = Instant::now() + LOCK_MAX;
+    loop {
+        match flock(file, operation) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked?),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
 use crate::broker::{Enforcement, Layer, enforceable};
+use crate::secret::{KeyMemory, key_memory};
 use crate::time;
 use crate::vault::KdfParams;
 
@@ -25,6 +26,14 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
         false => codes::TAMPERED,
     };
     let dir = access.dir()?;
+    let (keys, keys_word) = match key_memory() {
+        KeyMemory::Secret => ("in memory that no other process can read", "secret"),
+        KeyMemory::Locked => ("in memory that is never written to disk", "locked"),
+        KeyMemory::Ordinary => (
+            "in ordinary memory: the system refuses to lock it",
+            "ordinary",
+        ),
+    };
     let created = time::rfc3339(status.created_at);
     let KdfParams {
         memory_kib,
@@ -41,6 +50,7 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
             "records": status.records,
             "epoch": status.epoch,
             "anchor": status.anchor,
+            "key_memory": keys_word,
             "valid": status.problems.is_empty(),
             "problems": status.problems,
         }))?;
@@ -68,6 +78,7 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
                 .anchor
                 .unwrap_or_else(|| "as it should be".to_owned()),
         ),
+        ("keys", keys.to_owned()),
     ];
     let line = |(name, text): (&str, String)| format!("{name:9} {}\n", output::printable(&text));
     output::result(lines.map(line).concat().as_bytes())?;

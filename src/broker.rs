@@ -183,6 +183,10 @@ impl Commit for Transaction<'_> {
         Ok(Transaction::audit_epochs(self).map(epochs)?)
     }
 
+    fn set_before(&self) -> &[u8] {
+        Transaction::set_before(self)
+    }
+
     fn commit(self) -> Result<(), rusqlite::Error> {
         Transaction::commit(self)
     }

@@ -381,6 +381,42 @@ fn the_rows_of_an_old_password_set_back_together_are_noticed() {
     );
 }
 
+/// Each half is genuine and complete in itself; the anchor knows the log alone, and here it is gone as well.
+#[test]
+fn secrets_and_log_of_different_times_are_noticed() {
+    const SECRETS: &str = "DELETE FROM secrets; INSERT INTO secrets SELECT * FROM old.secrets;
+        REPLACE INTO metadata SELECT * FROM old.metadata WHERE name = 'secrets_digest';";
+    const LOG: &str = "DELETE FROM audit_log; INSERT INTO audit_log SELECT * FROM old.audit_log;
+        REPLACE INTO metadata SELECT * FROM old.metadata WHERE name = 'audit_head';";
+    let (sandbox, copy) = with_older_copy();
+    let good = sandbox.home().join("good");
+    copy_dir(&sandbox.vault(), &good);
+    fs::remove_dir_all(sandbox.anchors()).expect("removed");
+    let attach = format!("ATTACH '{}' AS old", copy.join("vault.db").display());
+    for half in [SECRETS, LOG] {
+        put_back(&sandbox, &good);
+        let database = Connection::open(sandbox.database()).expect("a database");
+        database.execute_batch(&attach).expect("attached");
+        database.execute_batch(half).expect("set back");
+        database.close().expect("closed");
+        for args in [
+            &["status"][..],
+            &["audit", "verify"],
+            &["get", "API_KEY"],
+            &["list"],
+            &["set", "NEW"],
+            &["password", "change", "--rotate-key"],
+            &["audit", "prune", "--older-than", "0s", "--force"],
+            &["status"],
+        ] {
+            let command = sandbox.secretctl(args).stdin("x");
+            let answer = command.env("SECRETCTL_NEW_PASSWORD", PASSWORD).answer();
+            let is_named = answer.stderr.contains("the secrets are not those of");
+            assert!(answer.code == 5 && is_named, "{half}: {args:?}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn a_command_in_the_jail_does_not_see_the_anchor() {
     let sandbox = Sandbox::new();

@@ -3,12 +3,14 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{AuditError, Keys};
-use crate::crypto::{self, MAC_BYTES, MacKey};
+use crate::crypto::{self, MAC_BYTES, MacKey, TAG_BYTES};
 
 /// Version of the canonical form, part of every hash.
 const CHAIN_VERSION: &[u8] = b"secretctl audit 1";
 /// The row of `metadata` (a table that the vault makes) with the sealed head.
 const HEAD_ROW: &str = "audit_head";
+/// The vault's row that changes with the set of secrets. The head knows which one it was written with.
+const SET_ROW: &str = "secrets_digest";
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE audit_log (
@@ -31,6 +33,7 @@ pub(super) const COLUMNS: &str =
     "sequence, id, time_ns, action, source, result, keys, epoch, detail, prev_hash, hash";
 
 pub(super) type Hash = [u8; MAC_BYTES];
+type SetMark = [u8; TAG_BYTES];
 
 /// A record as it is stored, without its hash. Texts are bytes: what was tampered with need not be UTF-8.
 pub(super) struct Row<'a> {
@@ -173,7 +176,7 @@ impl Checkpoint {
 }
 
 /// What must be true of the log: its last record, the epoch of the next, where it begins, and how long records are kept. It is one
-/// sealed row, written with every record, so that none of this can be removed or set back without the rest.
+/// sealed row, written with every record, so that none of this can be removed or set back without the rest; nor can the secrets.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
     pub(super) sequence: i64,
@@ -183,6 +186,8 @@ pub(super) struct Head {
     pub(super) retention_seconds: u64,
     /// The newest.
     pub(super) epoch: i64,
+    /// The set of secrets, see [`set_mark`].
+    pub(super) set: SetMark,
 }
 
 impl Head {
@@ -192,15 +197,11 @@ impl Head {
         checkpoint: Checkpoint::START,
         retention_seconds: 0,
         epoch: 0,
+        set: [0; TAG_BYTES],
     };
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, AuditError> {
-        let mut statement =
-            connection.prepare_cached("SELECT value FROM metadata WHERE name = ?1")?;
-        let sealed: Option<Vec<u8>> = statement
-            .query_row([HEAD_ROW], |row| row.get(0))
-            .optional()?;
-        let sealed = sealed.ok_or(AuditError::NoHead)?;
+        let sealed = metadata(connection, HEAD_ROW)?.ok_or(AuditError::NoHead)?;
         let opened = crypto::open(&keys.head, &head_place(keys), &sealed)
             .map_err(|_| AuditError::ForgedHead)?;
         Self::from_bytes(opened.expose()).ok_or(AuditError::ForgedHead)
@@ -223,6 +224,7 @@ impl Head {
             &self.checkpoint.hash,
             &self.retention_seconds.to_be_bytes(),
             &self.epoch.to_be_bytes(),
+            &self.set,
         ]
         .concat()
     }
@@ -232,7 +234,8 @@ impl Head {
         let (hash, rest) = rest.split_first_chunk()?;
         let (checkpoint_sequence, rest) = rest.split_first_chunk()?;
         let (checkpoint_hash, rest) = rest.split_first_chunk()?;
-        let (retention_seconds, epoch) = rest.split_first_chunk()?;
+        let (retention_seconds, rest) = rest.split_first_chunk()?;
+        let (epoch, set) = rest.split_first_chunk()?;
         Some(Self {
             sequence: i64::from_be_bytes(*sequence),
             hash: *hash,
@@ -241,9 +244,28 @@ impl Head {
                 hash: *checkpoint_hash,
             },
             retention_seconds: u64::from_be_bytes(*retention_seconds),
-            epoch: i64::from_be_bytes(epoch.try_into().ok()?),
+            epoch: i64::from_be_bytes(*epoch),
+            set: set.try_into().ok()?,
         })
     }
+}
+
+/// What the head keeps of the row that changes with the set of secrets: the tag at its end, which is another with each change.
+/// None of such a row is as good as an empty one.
+pub(super) fn set_mark(row: &[u8]) -> SetMark {
+    row.last_chunk().copied().unwrap_or_default()
+}
+
+/// The same of the row as it is stored now.
+pub(super) fn stored_set_mark(connection: &Connection) -> Result<SetMark, AuditError> {
+    let row = metadata(connection, SET_ROW)?;
+    Ok(set_mark(&row.unwrap_or_default()))
+}
+
+fn metadata(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let query = "SELECT value FROM metadata WHERE name = ?1";
+    let mut statement = connection.prepare_cached(query)?;
+    statement.query_row([name], |row| row.get(0)).optional()
 }
 
 fn head_place(keys: &Keys) -> [&[u8]; 3] {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use ulid::Ulid;
 
 use super::chain::{Hash, Head};
-use super::{AuditError, Log};
+use super::{AuditError, Log, snapshot};
 use crate::crypto::MAC_BYTES;
 
 const PREFIX: &str = "secretctl-head";
@@ -110,6 +110,8 @@ impl Log {
         sequence: i64,
         hash: &Hash,
     ) -> Result<Marked, AuditError> {
+        // Else a record that is pruned between the two queries is taken for a lost one.
+        let _snapshot = snapshot(connection)?;
         let head = Head::read(connection, &self.keys)?;
         let through = head.checkpoint.sequence;
         if sequence > head.sequence {

@@ -60,6 +60,11 @@ pub enum AuditError {
     /// The newest key and the head are not of one time.
     #[error("the keys of the audit log and its head are of different master passwords")]
     OtherEpoch,
+    /// The secrets are not those that the head was written with.
+    #[error(
+        "the secrets are not those of the audit log's last record: they or the log were set back"
+    )]
+    OtherSet,
     /// The keys that the head tells of cannot be read.
     #[error("the audit log: {0}")]
     Epochs(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -110,6 +115,8 @@ pub trait Commit {
     /// # Errors
     /// Why they cannot be read.
     fn epochs(&self) -> Result<Vec<Epoch>, Box<dyn std::error::Error + Send + Sync>>;
+    /// The row that changes with the set of secrets, as it was when the transaction began; empty if there was none.
+    fn set_before(&self) -> &[u8];
     /// Commits and waits for the disk.
     ///
     /// # Errors
@@ -184,14 +191,20 @@ impl Log {
         self.keys.epochs.replace(epochs);
     }
 
-    /// Whether the newest key is that of the newest records. One password's rows set back alone give older keys.
+    /// Whether the newest key is that of the newest records, and the set of secrets that of the last one. One password's rows set
+    /// back alone give older keys; all secrets set back with their digest are in themselves as they should be.
     ///
     /// # Errors
-    /// [`AuditError::OtherEpoch`] if not; any that reading the head gives.
-    pub fn require_epoch(&self, connection: &Connection) -> Result<(), AuditError> {
-        match Head::read(connection, &self.keys)?.epoch == self.keys.epochs.newest() {
+    /// [`AuditError::OtherEpoch`], [`AuditError::OtherSet`] if not; any that reading the head gives.
+    pub fn require_one_time(&self, connection: &Connection) -> Result<(), AuditError> {
+        let _snapshot = snapshot(connection)?;
+        let head = Head::read(connection, &self.keys)?;
+        if head.epoch != self.keys.epochs.newest() {
+            return Err(AuditError::OtherEpoch);
+        }
+        match head.set == chain::stored_set_mark(connection)? {
             true => Ok(()),
-            false => Err(AuditError::OtherEpoch),
+            false => Err(AuditError::OtherSet),
         }
     }
 
@@ -201,7 +214,8 @@ impl Log {
     /// [`AuditError::Database`], also if there is a log already.
     pub fn install(&self, connection: &Connection) -> Result<(), AuditError> {
         connection.execute_batch(chain::SCHEMA)?;
-        Head::EMPTY.write(connection, &self.keys)
+        let set = chain::stored_set_mark(connection)?;
+        Head { set, ..Head::EMPTY }.write(connection, &self.keys)
     }
 
     /// Adds the record to the transaction and commits it. When this returns, both are on the disk.
@@ -214,15 +228,10 @@ impl Log {
         entry: &Entry,
         subject: T,
     ) -> Result<Recorded<T>, AuditError> {
-        if Head::read(transaction.connection(), &self.keys)?.epoch > self.keys.epochs.newest() {
-            self.learn(transaction.epochs().map_err(AuditError::Epochs)?);
-        }
+        self.require_continuation(&transaction)?;
         let (id, head, time_ns) = self.append(transaction.connection(), entry, now_ns())?;
         transaction.commit()?;
-        if let Some(anchor) = &self.anchor {
-            // It may lag behind; that it cannot be written was said when the log was opened.
-            let _ = anchor.advance(&self.keys, &Anchored::at(&head, time_ns));
-        }
+        self.advance_anchor(&head, time_ns);
         Ok(Recorded { subject, id })
     }
 
@@ -235,10 +244,35 @@ impl Log {
         transaction: C,
         entries: &[Entry],
     ) -> Result<(), AuditError> {
+        self.require_continuation(&transaction)?;
+        let mut last = None;
         for entry in entries {
-            self.append(transaction.connection(), entry, now_ns())?;
+            last = Some(self.append(transaction.connection(), entry, now_ns())?);
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        if let Some((_, head, time_ns)) = last {
+            self.advance_anchor(&head, time_ns);
+        }
+        Ok(())
+    }
+
+    /// Whether what the transaction found is what the last record left: a new head would vouch for secrets that were set back.
+    fn require_continuation<C: Commit>(&self, transaction: &C) -> Result<(), AuditError> {
+        let head = Head::read(transaction.connection(), &self.keys)?;
+        if head.epoch > self.keys.epochs.newest() {
+            self.learn(transaction.epochs().map_err(AuditError::Epochs)?);
+        }
+        match head.set == chain::set_mark(transaction.set_before()) {
+            true => Ok(()),
+            false => Err(AuditError::OtherSet),
+        }
+    }
+
+    fn advance_anchor(&self, head: &Head, time_ns: i64) {
+        if let Some(anchor) = &self.anchor {
+            // It may lag behind; that it cannot be written was said when the log was opened.
+            let _ = anchor.advance(&self.keys, &Anchored::at(head, time_ns));
+        }
     }
 
     fn append(
@@ -276,6 +310,7 @@ impl Log {
         let head = Head {
             sequence,
             hash,
+            set: chain::stored_set_mark(connection)?,
             ..head
         };
         head.write(connection, &self.keys)?;

@@ -70,17 +70,21 @@ impl Log {
         Ok(oldest.filter(|oldest| *oldest < limit).map(|_| before_ns))
     }
 
-    /// Removes the records before what [`Log::outdated`] gave.
+    /// Removes the records that [`Log::outdated`] finds within the transaction: the owner may have set another time meanwhile.
     ///
     /// # Errors
     /// As [`Log::prune`].
     pub fn keep_retention<C: Commit>(
         &self,
         transaction: C,
-        before_ns: i64,
         source: Source,
     ) -> Result<Option<Pruned>, AuditError> {
-        self.prune_for(transaction, before_ns, source, Some(RETENTION_REASON))
+        match self.outdated(transaction.connection())? {
+            Some(before_ns) => {
+                self.prune_for(transaction, before_ns, source, Some(RETENTION_REASON))
+            }
+            None => Ok(None),
+        }
     }
 
     /// How long records are kept, in seconds; none for ever.

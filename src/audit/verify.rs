@@ -76,6 +76,11 @@ pub enum Problem {
     /// The keys and the head are not of one time: the rows of a password were set back.
     #[error("the keys of the log and its head are of different master passwords")]
     OtherEpoch,
+    /// The secrets and the head are not of one time: all secrets were set back, or the log was.
+    #[error(
+        "the secrets are not those of the log's last record: they or the log were set back to an earlier state"
+    )]
+    OtherSet,
     /// The head is missing, so records may be missing from the end.
     #[error("the head of the log was removed")]
     NoHead,
@@ -122,6 +127,10 @@ impl Log {
         walk.problems.extend(head_problem);
         if head.is_some_and(|head| head.epoch != self.keys.epochs.newest()) {
             walk.problems.push(Problem::OtherEpoch);
+        }
+        let set = chain::stored_set_mark(connection)?;
+        if head.is_some_and(|head| head.set != set) {
+            walk.problems.push(Problem::OtherSet);
         }
         name_moved(connection, &checker, &mut walk.problems)?;
         drop(snapshot);

@@ -101,7 +101,7 @@ impl Broker {
     /// should know.
     pub(super) fn enter(&self) -> Result<Vec<Caution>, RunError> {
         let mut cautions: Vec<Caution> = self.compare_with_anchor()??.into_iter().collect();
-        self.log.require_epoch(self.vault().connection())?;
+        self.log.require_one_time(self.vault().connection())?;
         self.record_failed_tries()?;
         let unwritten = self.write_anchor()?;
         if !unwritten.is_empty() {

@@ -7,15 +7,13 @@ impl Broker {
     /// Removes the records that are kept no longer, if the owner has set a time and some are older by more than a day.
     fn keep_retention(&self) -> Result<Option<Pruned>, RunError> {
         let vault = self.vault();
-        let before_ns = match self.log.outdated(vault.connection()) {
+        match self.log.outdated(vault.connection()) {
             // Whoever asks what is wrong with the log gets that far, and whoever wants to write a record does not.
             Err(AuditError::NoHead | AuditError::ForgedHead) | Ok(None) => return Ok(None),
-            Ok(Some(before_ns)) => before_ns,
+            Ok(Some(_)) => {}
             Err(error) => return Err(error.into()),
-        };
-        let pruned = self
-            .log
-            .keep_retention(vault.begin()?, before_ns, self.source)?;
+        }
+        let pruned = self.log.keep_retention(vault.begin()?, self.source)?;
         vault.empty_journal()?;
         Ok(pruned)
     }

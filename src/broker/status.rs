@@ -46,7 +46,7 @@ impl PersonDoor {
             Err(error) => return Err(error.into()),
         };
         if extent.is_some()
-            && let Err(error) = broker.log.require_epoch(vault.connection())
+            && let Err(error) = broker.log.require_one_time(vault.connection())
         {
             problems.push(error.to_string());
         }

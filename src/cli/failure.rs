@@ -154,7 +154,10 @@ impl From<RunError> for Failure {
             RunError::SecretNotFound(_) => failure.with_code(codes::NOT_FOUND),
             RunError::Vault(error) => error.into(),
             RunError::Audit(
-                AuditError::NoHead | AuditError::ForgedHead | AuditError::OtherEpoch,
+                AuditError::NoHead
+                | AuditError::ForgedHead
+                | AuditError::OtherEpoch
+                | AuditError::OtherSet,
             ) => failure.with_code(codes::TAMPERED),
             RunError::Anchor(error) => failure
                 .next(format!(

@@ -13,7 +13,7 @@ use super::output;
 use super::unlock::Access;
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{Entry, FieldInfo, Fields, VALUE_FIELD};
+use crate::vault::{Entry, Field, FieldInfo, Fields, VALUE_FIELD};
 
 /// All of a secret, as JSON.
 #[derive(Serialize)]
@@ -94,8 +94,11 @@ fn whole<'a>(entry: &'a Entry, fields: &Fields) -> Whole<'a> {
 }
 
 fn with_metadata(entry: &Entry, fields: &Fields) -> Zeroizing<Vec<u8>> {
-    let metadata = &entry.metadata;
-    let mut text = Zeroizing::new(Vec::new());
+    let beside = beside(entry);
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let room = |field: &Field| field.name.as_str().len() + field.value.len() + "Value: \n".len();
+    let room = fields.iter().map(room).sum::<usize>() + beside.len();
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
     for field in fields {
         let label = if field.name.as_str() == VALUE_FIELD {
             "Value"
@@ -107,9 +110,17 @@ fn with_metadata(entry: &Entry, fields: &Fields) -> Zeroizing<Vec<u8>> {
         text.extend_from_slice(field.value.expose());
         text.push(b'\n');
     }
-    for (variable, field) in &metadata.bindings {
-        text.extend_from_slice(format!("Binding: {variable} gets {field}\n").as_bytes());
-    }
+    text.extend_from_slice(beside.as_bytes());
+    text
+}
+
+/// What is no value.
+fn beside(entry: &Entry) -> String {
+    let metadata = &entry.metadata;
+    let bindings = metadata.bindings.iter();
+    let mut text: String = bindings
+        .map(|(variable, field)| format!("Binding: {variable} gets {field}\n"))
+        .collect();
     let tags: Vec<&str> = metadata.tags.iter().map(|tag| tag.as_str()).collect();
     let lines = [
         ("Notes", metadata.notes.clone()),
@@ -121,7 +132,7 @@ fn with_metadata(entry: &Entry, fields: &Fields) -> Zeroizing<Vec<u8>> {
     ];
     for (label, value) in lines {
         if let Some(value) = value {
-            text.extend_from_slice(format!("{label}: {}\n", output::printable(&value)).as_bytes());
+            text.push_str(&format!("{label}: {}\n", output::printable(&value)));
         }
     }
     text

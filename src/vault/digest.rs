@@ -47,7 +47,7 @@ impl SetDigest {
     }
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, VaultError> {
-        let sealed = metadata::read(connection, ROW)?.ok_or(TAMPERED_DIGEST)?;
+        let sealed = stored(connection)?.ok_or(TAMPERED_DIGEST)?;
         let opened = crypto::open(&keys.set_digest, &digest_place(keys), &sealed);
         let opened = opened.map_err(|_| TAMPERED_DIGEST)?;
         opened
@@ -61,6 +61,11 @@ impl SetDigest {
         let sealed = crypto::seal(&keys.set_digest, &digest_place(keys), &self.0)?;
         metadata::write(connection, ROW, &sealed)
     }
+}
+
+/// The digest as it is stored, sealed.
+pub(super) fn stored(connection: &Connection) -> Result<Option<Vec<u8>>, VaultError> {
+    metadata::read(connection, ROW)
 }
 
 /// Compares all rows with the digest.

@@ -137,6 +137,7 @@ pub struct Transaction<'a> {
     transaction: rusqlite::Transaction<'a>,
     keys: &'a Keys,
     header: &'a Header,
+    set_before: Vec<u8>,
 }
 
 /// What [`Transaction::set`] did.
@@ -168,10 +169,12 @@ impl<'a> Transaction<'a> {
         let transaction =
             rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         keys.require_current(&transaction)?;
+        let set_before = digest::stored(&transaction)?.unwrap_or_default();
         Ok(Self {
             transaction,
             keys,
             header,
+            set_before,
         })
     }
 
@@ -276,6 +279,11 @@ impl<'a> Transaction<'a> {
         let delete = "DELETE FROM secrets WHERE name_index = ?1";
         self.replace_in_digest(&index, None)?;
         Ok(self.transaction.prepare_cached(delete)?.execute([index])? > 0)
+    }
+
+    /// The sealed digest of the set as the transaction found it, which the audit log compares with what its last record left.
+    pub(crate) fn set_before(&self) -> &[u8] {
+        &self.set_before
     }
 
     /// The connection within the transaction, for the audit record of this change.

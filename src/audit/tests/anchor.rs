@@ -65,6 +65,17 @@ fn the_anchor_follows_each_record() {
 }
 
 #[test]
+fn a_change_of_several_records_is_followed_to_the_last() {
+    let scene = Scene::new();
+    let behavior = TransactionBehavior::Immediate;
+    let begun = rusqlite::Transaction::new_unchecked(&scene.connection, behavior).expect("begun");
+    let entries = [entry("first"), entry("second")];
+    let written = scene.log().record_all(Change(begun), &entries);
+    written.expect("recorded");
+    scene.holds(7);
+}
+
+#[test]
 fn it_is_never_set_back() {
     let scene = Scene::new();
     let log = scene.log();

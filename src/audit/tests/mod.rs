@@ -30,6 +30,10 @@ impl Commit for Change<'_> {
         Ok(vec![epoch(0), epoch(1)])
     }
 
+    fn set_before(&self) -> &[u8] {
+        b""
+    }
+
     fn commit(self) -> Result<(), rusqlite::Error> {
         self.0.commit()
     }

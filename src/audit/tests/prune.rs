@@ -240,8 +240,7 @@ fn retention_removes_what_is_older_by_more_than_a_day() {
     }
     let log = log();
     let keep = || {
-        let before_ns = log.outdated(&connection).expect("readable")?;
-        let kept = log.keep_retention(begin(&connection), before_ns, Source::Mcp);
+        let kept = log.keep_retention(begin(&connection), Source::Mcp);
         kept.expect("done")
             .map(|pruned| (pruned.first, pruned.last))
     };

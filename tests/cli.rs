@@ -365,6 +365,10 @@ fn without_a_terminal_a_missing_password_is_an_error_and_no_hang() {
     let no_password = "error: there is no terminal to ask for the password\n  \
          set SECRETCTL_PASSWORD_FILE or --password-file, or SECRETCTL_PASSWORD\n";
     alone(&["list"]).answer().is(3, "", no_password);
+    let no_new_password = "error: there is no terminal to ask for the password\n  \
+         set SECRETCTL_NEW_PASSWORD or --new-password-file\n";
+    let change = alone(&["password", "change"]).env("SECRETCTL_PASSWORD", PASSWORD);
+    change.answer().is(3, "", no_new_password);
     let delete = alone(&["delete", "KEY"])
         .env("SECRETCTL_PASSWORD", PASSWORD)
         .stdin("y\n");

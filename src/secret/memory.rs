@@ -402,6 +402,22 @@ mod tests {
     }
 
     #[test]
+    fn places_are_given_back() {
+        let pages = || KEY_PAGES.lock().expect("no panic").len();
+        let before = pages();
+        // As many as fill a hundred pages. Other tests use a few at the same time.
+        (0..100 * 128).for_each(|_| drop(Kept::<32>::zero()));
+        assert!(pages() < before + 50);
+    }
+
+    #[test]
+    fn memory_for_work_is_not_dumped() {
+        let pages = Pages::for_work(1 << 20).expect("memory");
+        let (_, flags) = mapping(pages.start.as_ptr() as usize);
+        assert!(flags.contains(" dd"), "{flags}");
+    }
+
+    #[test]
     fn blocks_are_zero_and_as_many_as_asked_for() {
         let mut blocks = Blocks::new(100).expect("memory");
         assert_eq!(blocks.as_mut().len(), 100);
@@ -412,6 +428,7 @@ mod tests {
 
     const NAME: &str = "SECRETCTL_TEST_TAKE_ENV";
     const VALUE: &str = "canary-4f1d9b";
+    const LONGER_NAME: &str = "SECRETCTL_TEST_TAKE_ENV_NOT";
 
     /// Runs one of the ignored tests of this file in a process of its own, whose environment holds the variable.
     fn run_child(test: &str) -> String {
@@ -420,7 +437,8 @@ mod tests {
         let mut command = Command::new(exe);
         command
             .args(["--ignored", "--nocapture", "--exact", &path])
-            .env(NAME, VALUE);
+            .env(NAME, VALUE)
+            .env(LONGER_NAME, "stays as it is");
         let output = command.output().expect("the test program runs");
         String::from_utf8(output.stdout).expect("text")
     }
@@ -442,6 +460,7 @@ mod tests {
         // SAFETY: the only other thread is the test program's main one, which waits for this one.
         unsafe { erase_env(NAME) };
         println!("before={before:?} after={:?}", seen());
+        println!("{LONGER_NAME}={:?}", std::env::var(LONGER_NAME));
     }
 
     #[test]
@@ -451,6 +470,8 @@ mod tests {
             answer.contains("before=(true, true) after=(false, false)"),
             "{answer}"
         );
+        let other = format!("{LONGER_NAME}=Ok(\"stays as it is\")");
+        assert!(answer.contains(&other), "{answer}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::vault::{KDF_FLOOR, KdfParams};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InitArgs {
-    /// File whose first line is the master password of the new vault
+    /// File whose first line is the master password of the new vault [env: SECRETCTL_NEW_PASSWORD has the password itself]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) new_password_file: Option<OsString>,
     /// Cost of a try to guess it: memory, passes over it and lanes, such as 256MiB or 256MiB,4,4 [default: 64MiB,3,4]
@@ -25,7 +25,7 @@ pub(in crate::cli) enum PasswordCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PasswordChangeArgs {
-    /// File whose first line is the new master password
+    /// File whose first line is the new master password [env: SECRETCTL_NEW_PASSWORD has the password itself]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) new_password_file: Option<OsString>,
     /// Cost of a try to guess it: memory, passes over it and lanes, such as 256MiB or 256MiB,4,4 [default: as before]

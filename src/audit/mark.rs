@@ -112,31 +112,45 @@ impl Log {
     ) -> Result<Marked, AuditError> {
         // Else a record that is pruned between the two queries is taken for a lost one.
         let _snapshot = snapshot(connection)?;
-        let head = Head::read(connection, &self.keys)?;
-        let through = head.checkpoint.sequence;
-        if sequence > head.sequence {
-            let last = head.sequence;
-            return Ok(Marked::Beyond { sequence, last });
-        }
-        if sequence < through {
-            return Ok(Marked::Pruned { sequence, through });
-        }
-        // Of these two the head itself has the hash; the record need not be there.
-        let found = if sequence == head.sequence {
-            Some(head.hash.to_vec())
-        } else if sequence == through {
-            Some(head.checkpoint.hash.to_vec())
-        } else {
-            let query = "SELECT hash FROM audit_log WHERE sequence = ?1";
-            let mut statement = connection.prepare_cached(query)?;
-            let stored = statement.query_row([sequence], |row| row.get(0));
-            stored.optional()?
-        };
-        Ok(match found {
-            Some(found) if found == hash => Marked::Same { sequence },
-            _ => Marked::Other { sequence },
-        })
+        find(
+            connection,
+            &Head::read(connection, &self.keys)?,
+            sequence,
+            hash,
+        )
     }
+}
+
+/// What has become of a record in the log with this head.
+pub(super) fn find(
+    connection: &Connection,
+    head: &Head,
+    sequence: i64,
+    hash: &Hash,
+) -> Result<Marked, AuditError> {
+    let through = head.checkpoint.sequence;
+    if sequence > head.sequence {
+        let last = head.sequence;
+        return Ok(Marked::Beyond { sequence, last });
+    }
+    if sequence < through {
+        return Ok(Marked::Pruned { sequence, through });
+    }
+    // Of these two the head itself has the hash; the record need not be there.
+    let found = if sequence == head.sequence {
+        Some(head.hash.to_vec())
+    } else if sequence == through {
+        Some(head.checkpoint.hash.to_vec())
+    } else {
+        let query = "SELECT hash FROM audit_log WHERE sequence = ?1";
+        let mut statement = connection.prepare_cached(query)?;
+        let stored = statement.query_row([sequence], |row| row.get(0));
+        stored.optional()?
+    };
+    Ok(match found {
+        Some(found) if found == hash => Marked::Same { sequence },
+        _ => Marked::Other { sequence },
+    })
 }
 
 impl fmt::Display for HeadMark {

@@ -23,6 +23,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
@@ -30,7 +31,7 @@ use ulid::Ulid;
 
 use crate::crypto::{self, CryptoError, Key};
 
-use chain::{Head, Row};
+use chain::{Hash, Head, Row};
 
 pub use anchor::{Anchor, AnchorState, Anchored};
 pub use entry::{Action, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
@@ -60,6 +61,14 @@ pub enum AuditError {
     /// The newest key and the head are not of one time.
     #[error("the keys of the audit log and its head are of different master passwords")]
     OtherEpoch,
+    /// While this process ran, an earlier state of the vault was put in its place.
+    #[error(
+        "an earlier state of the vault was put back: its log no longer has record {known} as it was"
+    )]
+    OtherCourse {
+        /// The last record that this process knows.
+        known: i64,
+    },
     /// The secrets are not those that the head was written with.
     #[error(
         "the secrets are not those of the audit log's last record: they or the log were set back"
@@ -161,12 +170,18 @@ impl<T> Recorded<T> {
 pub struct Log {
     keys: Keys,
     anchor: Option<Anchor>,
+    /// The last record that this process has written or found at its entry.
+    known: Mutex<Option<(i64, Hash)>>,
 }
 
 impl Log {
     /// The log that is kept with these keys.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, anchor: None }
+        Self {
+            keys,
+            anchor: None,
+            known: Mutex::new(None),
+        }
     }
 
     /// Keeps the anchor up to date with each record from now on.
@@ -183,7 +198,7 @@ impl Log {
         let epoch = keys.epochs.newest();
         Head { epoch, ..head }.write(connection, &keys)?;
         let anchor = self.anchor.clone();
-        Ok(Self { keys, anchor })
+        Ok(Self::new(keys).with_anchor(anchor))
     }
 
     /// Takes over the keys as they are stored now.
@@ -203,9 +218,10 @@ impl Log {
             return Err(AuditError::OtherEpoch);
         }
         match head.set == chain::stored_set_mark(connection)? {
-            true => Ok(()),
-            false => Err(AuditError::OtherSet),
+            true => self.know(&head),
+            false => return Err(AuditError::OtherSet),
         }
+        Ok(())
     }
 
     /// Creates the empty log in a new vault, within the transaction that will record the making of the vault.
@@ -231,7 +247,7 @@ impl Log {
         self.require_continuation(&transaction)?;
         let (id, head, time_ns) = self.append(transaction.connection(), entry, now_ns())?;
         transaction.commit()?;
-        self.advance_anchor(&head, time_ns);
+        self.keep_in_mind(&head, time_ns);
         Ok(Recorded { subject, id })
     }
 
@@ -251,14 +267,21 @@ impl Log {
         }
         transaction.commit()?;
         if let Some((_, head, time_ns)) = last {
-            self.advance_anchor(&head, time_ns);
+            self.keep_in_mind(&head, time_ns);
         }
         Ok(())
     }
 
-    /// Whether what the transaction found is what the last record left: a new head would vouch for secrets that were set back.
+    /// Whether what the transaction found is what the last record left, and that comes after what this process knows: a new head would
+    /// vouch for what was set back, and in the end the anchor as well.
     fn require_continuation<C: Commit>(&self, transaction: &C) -> Result<(), AuditError> {
         let head = Head::read(transaction.connection(), &self.keys)?;
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((sequence, hash)) = known
+            && !mark::find(transaction.connection(), &head, sequence, &hash)?.is_fine()
+        {
+            return Err(AuditError::OtherCourse { known: sequence });
+        }
         if head.epoch > self.keys.epochs.newest() {
             self.learn(transaction.epochs().map_err(AuditError::Epochs)?);
         }
@@ -268,7 +291,13 @@ impl Log {
         }
     }
 
-    fn advance_anchor(&self, head: &Head, time_ns: i64) {
+    fn know(&self, head: &Head) {
+        let known = Some((head.sequence, head.hash));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn keep_in_mind(&self, head: &Head, time_ns: i64) {
+        self.know(head);
         if let Some(anchor) = &self.anchor {
             // It may lag behind; that it cannot be written was said when the log was opened.
             let _ = anchor.advance(&self.keys, &Anchored::at(head, time_ns));

@@ -132,7 +132,7 @@ impl From<VaultError> for Failure {
         match error {
             VaultError::Missing { .. } => failure.next("create one with: secretctl init"),
             VaultError::Exists { .. } => failure.next("choose another place with --vault-dir"),
-            VaultError::KeyChanged => failure.with_code(codes::LOCKED),
+            VaultError::KeyChanged | VaultError::Replaced => failure.with_code(codes::LOCKED),
             VaultError::SamePassword => {
                 failure.next("to change only its cost or the key, add --kdf or --rotate-key")
             }
@@ -157,7 +157,8 @@ impl From<RunError> for Failure {
                 AuditError::NoHead
                 | AuditError::ForgedHead
                 | AuditError::OtherEpoch
-                | AuditError::OtherSet,
+                | AuditError::OtherSet
+                | AuditError::OtherCourse { .. },
             ) => failure.with_code(codes::TAMPERED),
             RunError::Anchor(error) => failure
                 .next(format!(

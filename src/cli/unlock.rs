@@ -140,9 +140,8 @@ pub(super) fn told<T>(kept: Result<T, RunError>) {
 }
 
 fn typed_twice() -> Result<SecretBytes, Failure> {
-    let password = prompt("New master password: ").map_err(|failure| {
-        failure.next("set SECRETCTL_NEW_PASSWORD or --new-password-file")
-    })?;
+    let password = prompt("New master password: ")
+        .map_err(|failure| failure.next("set SECRETCTL_NEW_PASSWORD or --new-password-file"))?;
     let again = prompt("The same again: ")?;
     if password.expose() != again.expose() {
         return Err(Failure::new("the two passwords differ"));

@@ -38,6 +38,9 @@ pub enum Warning {
     },
 }
 
+/// The numbers of a device and of a file on it.
+pub(super) type FileNumber = (u64, u64);
+
 /// Where the vault's files are.
 #[derive(Clone)]
 pub(super) struct Files {
@@ -86,6 +89,15 @@ impl Files {
     /// Whether the database has another name: that in the directory in which it was made, if that was not removed.
     pub(super) fn has_other_names(&self) -> bool {
         fs::metadata(self.database()).is_ok_and(|found| found.nlink() > 1)
+    }
+
+    /// Which file has the database's name now.
+    pub(super) fn database_file(&self) -> Result<FileNumber, VaultError> {
+        let path = self.database();
+        match fs::metadata(&path) {
+            Ok(found) => Ok((found.dev(), found.ino())),
+            Err(source) => Err(VaultError::Io { path, source }),
+        }
     }
 
     pub(super) fn require_all(&self) -> Result<(), VaultError> {

@@ -34,7 +34,7 @@ use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
 use digest::SetDigest;
-use files::{Files, Header};
+use files::{FileNumber, Files, Header};
 use keys::{Keys, Wrapping};
 use password::Hashing;
 use stage::Stage;
@@ -109,6 +109,9 @@ pub enum VaultError {
     /// A new master password is the old one.
     #[error("the new master password is the present one")]
     SamePassword,
+    /// Another file has the name of the database that is open. What is written to that is lost.
+    #[error("the vault's database was replaced by another file; unlock it again")]
+    Replaced,
     /// Another process has changed what the vault is unlocked with.
     #[error("the vault's key was changed; unlock it again")]
     KeyChanged,
@@ -204,6 +207,7 @@ impl LockedVault {
     /// # Errors
     /// [`UnlockError::WrongPassword`], [`UnlockError::TooManyTries`]; or what is wrong with the vault.
     pub fn unlock(self, password: &SecretBytes, now: i64) -> Result<Vault, UnlockError> {
+        let opened = self.files.database_file()?;
         let connection = store::connect(&self.files.database())?;
         cooldown::require_open(&connection, now)?;
         let hashing = Hashing::read(&connection)?;
@@ -227,6 +231,7 @@ impl LockedVault {
             files: self.files,
             header: self.header,
             warnings: self.warnings,
+            opened,
             connection,
             keys,
             password,
@@ -245,6 +250,8 @@ pub struct Vault {
     files: Files,
     header: Header,
     warnings: Vec<Warning>,
+    /// The file that the connection is to.
+    opened: FileNumber,
     connection: Connection,
     keys: Keys,
     password: Option<SecretBytes>,
@@ -315,9 +322,13 @@ impl Vault {
     /// Begins a change. Waits up to ten seconds for other writers.
     ///
     /// # Errors
-    /// [`VaultError::Database`], also when the wait was too long.
+    /// [`VaultError::Database`], also when the wait was too long; [`VaultError::Replaced`], [`VaultError::KeyChanged`].
     pub fn begin(&self) -> Result<Transaction<'_>, VaultError> {
-        Transaction::begin(&self.connection, &self.keys, &self.header)
+        let transaction = Transaction::begin(&self.connection, &self.keys, &self.header)?;
+        match self.files.database_file()? == self.opened {
+            true => Ok(transaction),
+            false => Err(VaultError::Replaced),
+        }
     }
 
     /// Whether the keys are still those of the vault. What was read before this says yes was read with the right ones.
@@ -376,10 +387,12 @@ impl Vault {
     fn move_to(self, files: Files, stage: Stage) -> Result<Self, VaultError> {
         self.connection.close().map_err(|(_, error)| error)?;
         stage.publish(&files)?;
+        let opened = files.database_file()?;
         let connection = store::connect(&files.database())?;
         Ok(Self {
             warnings: files.warnings(),
             files,
+            opened,
             connection,
             ..self
         })
@@ -401,6 +414,7 @@ fn build(
 ) -> Result<Vault, VaultError> {
     files.write_header(&header)?;
     files.create_database()?;
+    let opened = files.database_file()?;
     let connection = store::connect(&files.database())?;
     store::create_tables(&connection)?;
     let hashing = Hashing::new(params)?;
@@ -412,6 +426,7 @@ fn build(
         files,
         header,
         warnings: Vec::new(),
+        opened,
         connection,
         keys,
         password,

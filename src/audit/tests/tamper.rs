@@ -223,6 +223,30 @@ fn a_head_set_back_is_named() {
     );
 }
 
+/// All rows, so that each is genuine; in the open file, so that a process that runs goes on with them.
+#[test]
+fn a_log_set_back_under_a_running_process_gets_no_records() {
+    let (_dir, connection, _) = five();
+    let log = log();
+    log.require_one_time(&connection).expect("as it was");
+    let copy = "CREATE TABLE old_log AS SELECT * FROM audit_log;
+        CREATE TABLE old_metadata AS SELECT * FROM metadata;";
+    connection.execute_batch(copy).expect("copied");
+    let set_back = "DELETE FROM audit_log; INSERT INTO audit_log SELECT * FROM old_log;
+        REPLACE INTO metadata SELECT * FROM old_metadata;";
+    let refused = |known| {
+        let begun = connection.unchecked_transaction().expect("begun");
+        let refused = log.record(Change(begun), &entry("later"), ());
+        assert!(matches!(refused, Err(AuditError::OtherCourse { known: found }) if found == known));
+    };
+    record(&log, &connection, &entry("sixth"));
+    connection.execute_batch(set_back).expect("set back");
+    refused(6);
+    // Another process goes on with it, past where it was.
+    (0..3).for_each(|_| _ = record(&super::log(), &connection, &entry("other")));
+    refused(6);
+}
+
 #[test]
 fn a_missing_head_is_named() {
     let (_dir, connection, _) = five();

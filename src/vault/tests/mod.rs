@@ -55,6 +55,19 @@ fn set(vault: &Vault, key: &str, change: Change) -> Result<Stored, VaultError> {
     Ok(stored)
 }
 
+#[test]
+fn nothing_is_written_to_a_file_that_was_replaced() {
+    let (_dir, vault) = new_vault();
+    set_value(&vault, "A", "x");
+    assert!(vault.empty_journal().expect("emptied"));
+    let (path, copy) = (vault.files.database(), vault.dir().join("copy"));
+    fs::copy(&path, &copy).expect("copied");
+    fs::rename(&copy, &path).expect("renamed");
+    assert!(matches!(vault.begin(), Err(VaultError::Replaced)));
+    fs::remove_file(&path).expect("removed");
+    assert!(matches!(vault.begin(), Err(VaultError::Io { .. })));
+}
+
 fn set_value(vault: &Vault, key: &str, value: &str) {
     set(vault, key, Change::value(secret(value.as_bytes()))).expect("stored");
 }

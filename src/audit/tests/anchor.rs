@@ -76,6 +76,17 @@ fn a_change_of_several_records_is_followed_to_the_last() {
 }
 
 #[test]
+fn what_was_added_to_the_file_goes_with_the_next_record() {
+    let scene = Scene::new();
+    let mut bytes = fs::read(scene.file()).expect("readable");
+    bytes.extend_from_slice(b"more");
+    fs::write(scene.file(), bytes).expect("written");
+    assert!(matches!(scene.state(), AnchorState::Changed));
+    scene.append(1);
+    scene.holds(6);
+}
+
+#[test]
 fn it_is_never_set_back() {
     let scene = Scene::new();
     let log = scene.log();

@@ -246,3 +246,28 @@ fn loose_modes_are_a_warning_and_stay() {
         .collect();
     assert_eq!(found, expected);
 }
+
+/// As an interruption right after the last link leaves it.
+#[test]
+fn what_a_finished_creation_left_goes_away_and_the_vault_stays() {
+    let (_dir, vault) = new_vault();
+    let (dir, left) = (vault.dir().to_owned(), vault.dir().join(".new-left"));
+    drop(vault);
+    fs::create_dir(&left).expect("made");
+    for name in ["vault.salt", "vault.meta", "vault.db"] {
+        fs::hard_link(dir.join(name), left.join(name)).expect("linked");
+    }
+    drop(LockedVault::open(&dir).expect("opens"));
+    assert_eq!(files_of(&dir), ["vault.db", "vault.meta", "vault.salt"]);
+}
+
+#[test]
+fn a_creator_that_comes_too_late_takes_its_files_away() {
+    let dir = TempDir::new().expect("a directory");
+    let meta = dir.path().join("vault.meta");
+    let meanwhile = |_: &Vault| Ok(fs::write(&meta, "another's").expect("written"));
+    let made: Result<_, VaultError> =
+        LockedVault::create_with(dir.path(), &password(), SMALL, NOW, meanwhile);
+    assert!(matches!(made, Err(VaultError::Exists { path }) if path == meta));
+    assert_eq!(files_of(dir.path()), ["vault.meta"]);
+}

@@ -386,3 +386,40 @@ fn the_audit_keys_stay_the_same() {
     let distinct: std::collections::HashSet<_> = first.2.into_iter().collect();
     assert_eq!((first.1, distinct.len()), (1, 5));
 }
+
+#[test]
+fn entries_are_sorted_by_name() {
+    let (_dir, vault) = new_vault();
+    let names = ["D", "b", "A", "c/x", "C", "a", "B"];
+    names.iter().for_each(|name| set_value(&vault, name, "x"));
+    let found = vault.names().expect("readable");
+    let found: Vec<&str> = found.iter().map(SecretName::as_str).collect();
+    assert_eq!(found, ["A", "B", "C", "D", "a", "b", "c/x"]);
+}
+
+#[test]
+fn what_was_kept_elsewhere_keeps_the_rules_of_this_vault() {
+    let (_dir, vault) = new_vault();
+    let entry = |url: &str| Entry {
+        name: name("K"),
+        metadata: Metadata {
+            url: Some(url.to_owned()),
+            ..Metadata::default()
+        },
+        created_at: NOW,
+        updated_at: NOW,
+    };
+    let fields = |value: &[u8]| {
+        let name = VALUE_FIELD.parse().expect("a field name");
+        let (sensitive, value) = (true, secret(value));
+        Fields::from_iter([Field {
+            name,
+            sensitive,
+            value,
+        }])
+    };
+    let put = |entry: &Entry, fields: &Fields| vault.begin().expect("begun").put(entry, fields);
+    let is_invalid = |put| matches!(put, Err(VaultError::Invalid(_)));
+    assert!(is_invalid(put(&entry("not a URL"), &fields(b"x"))));
+    assert!(is_invalid(put(&entry("https://h"), &fields(b""))));
+}

@@ -266,3 +266,27 @@ fn a_cost_out_of_range_is_refused_before_it_is_paid() {
         ));
     }
 }
+
+#[test]
+fn a_journal_that_somebody_reads_is_not_said_to_be_empty() {
+    let (_dir, vault) = new_vault();
+    set_value(&vault, "A", "x");
+    let reader = store::connect(&vault.files.database()).expect("opens");
+    let reading = reader.unchecked_transaction().expect("begun");
+    let rows: i64 = reading
+        .query_row("SELECT count(*) FROM secrets", [], |row| row.get(0))
+        .expect("read");
+    set_value(&vault, "B", "x");
+    let at_once = std::time::Duration::ZERO;
+    vault.connection().busy_timeout(at_once).expect("set");
+    assert_eq!((rows, vault.empty_journal().ok()), (1, Some(false)));
+    drop(reading);
+    assert_eq!(vault.empty_journal().ok(), Some(true));
+}
+
+#[test]
+fn a_new_password_costs_what_the_old_one_did() {
+    let (_dir, vault) = new_vault();
+    change(&vault, false).expect("changed");
+    assert_eq!(vault.kdf_params().expect("read"), SMALL);
+}

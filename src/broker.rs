@@ -62,7 +62,7 @@ pub use self::policy_table::{Mismatch, Tested};
 pub use self::run::{Ended, Finished};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
-pub use self::status::Status;
+pub use self::status::{Status, Verified};
 pub use crate::audit::{
     Actions as AuditActions, AuditError, Detail as AuditDetail, Filter as AuditFilter, Followed,
     Follower, HeadMark, Marked, Module as AuditModule, Outcome as AuditOutcome, Pruned,

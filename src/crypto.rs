@@ -9,7 +9,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::secret::{Blocks, Kept, SecretBytes};
@@ -247,6 +247,11 @@ pub fn open_without_place(key: &Key, blob: &[u8]) -> Result<SecretBytes, CryptoE
 /// `HMAC-SHA256(key, parts)`, RFC 2104.
 pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
     wiping_the_stack(|| hmac_of(key, parts).finalize().into_bytes().into())
+}
+
+/// `SHA-256(parts)`, FIPS 180-4, each part with its length in front. Anybody can make it: it shows damage, not tampering.
+pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    Sha256::digest(framed(parts)).into()
 }
 
 /// Whether `code` is the [`mac`] of `parts`, in a time that does not depend on where they differ.

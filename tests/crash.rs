@@ -261,8 +261,8 @@ impl State {
         let name = "USABLE".parse().expect("a name");
         door.set(&name, Change::value(secret("a value")))
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
-        let (.., problems) = door.verify().expect("readable");
-        assert_eq!(problems, [""; 0], "{place}");
+        let verified = door.verify().expect("readable");
+        assert_eq!(verified.problems, [""; 0], "{place}");
     }
 }
 

@@ -12,7 +12,8 @@ const HEAD_ROW: &str = "audit_head";
 /// The vault's row that changes with the set of secrets. The head knows which one it was written with.
 const SET_ROW: &str = "secrets_digest";
 
-pub(super) const SCHEMA: &str = "
+/// The tables of the log, which stand in the database of the vault.
+pub const SCHEMA: &str = "
     CREATE TABLE audit_log (
         sequence  INTEGER PRIMARY KEY,
         id        TEXT NOT NULL,

@@ -34,6 +34,7 @@ use crate::crypto::{self, CryptoError, Key};
 use chain::{Hash, Head, Row};
 
 pub use anchor::{Anchor, AnchorState, Anchored};
+pub use chain::SCHEMA;
 pub use entry::{Action, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
 pub use epochs::{Epoch, Epochs};
 pub use filter::{Actions, Filter};

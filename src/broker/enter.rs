@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{Broker, RunError};
-use crate::audit::{Action, Anchor, AnchorState, Detail, Outcome};
+use crate::audit::{self, Action, Anchor, AnchorState, Detail, Outcome};
 use crate::time;
 use crate::vault::{FailedTries, Vault};
 
@@ -100,6 +100,7 @@ impl Broker {
     /// Refuses a vault that is not the one that was there last; records the wrong passwords before the right one. Gives what a person
     /// should know.
     pub(super) fn enter(&self) -> Result<Vec<Caution>, RunError> {
+        self.vault().require_tables(audit::SCHEMA)?;
         let mut cautions: Vec<Caution> = self.compare_with_anchor()??.into_iter().collect();
         self.log.require_one_time(self.vault().connection())?;
         self.record_failed_tries()?;

@@ -14,7 +14,6 @@ use super::keyring::Keyring;
 use super::plan::Start;
 use super::run::{Finished, Job, Output};
 use super::selection::{self, Selected};
-use super::status::found;
 use super::{Broker, Caution, Outside, RunError};
 use crate::audit::{self, Action, Detail, Log, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName};
@@ -255,21 +254,6 @@ impl PersonDoor {
             Shown::Raw(show) => Output::Raw(show),
         };
         broker.execute(&grant, job, stdin, cancel, output)
-    }
-
-    /// Compares the whole log, and the set of secrets, with what they must be. Gives the numbers of records that are there
-    /// and that were pruned, and what is wrong.
-    pub fn verify(&self) -> Result<(u64, u64, Vec<String>), RunError> {
-        let mut problems = Vec::new();
-        self.anchor_problem(&mut problems)?;
-        let vault = self.broker.vault();
-        self.broker.learn_epochs(&vault)?;
-        let report = self.broker.log.verify(vault.connection())?;
-        // Else the problems are of a process that has old keys.
-        vault.require_current()?;
-        problems.splice(0..0, report.problems.iter().map(ToString::to_string));
-        found(vault.verify_set(), &mut problems)?;
-        Ok((report.records, report.pruned, problems))
     }
 
     /// Records the use, then reads the values. Gives the record's id as well.

@@ -3,7 +3,7 @@
 use ulid::Ulid;
 
 use super::{Caution, PersonDoor, RunError};
-use crate::audit::{AuditError, HeadMark, Marked};
+use crate::audit::{self, AuditError, HeadMark, Marked};
 use crate::vault::{KdfParams, VaultError};
 
 /// What a person gets to know of the vault as a whole.
@@ -14,8 +14,8 @@ pub struct Status {
     pub created_at: i64,
     /// What hashing the password costs.
     pub kdf: KdfParams,
-    /// How many secrets there are; none if they cannot be read.
-    pub secrets: Option<usize>,
+    /// How many secrets there are.
+    pub secrets: usize,
     /// How many records the log has.
     pub records: Option<u64>,
     /// How often the master password was changed.
@@ -26,40 +26,84 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
+/// The vault and its log, compared with what they must be.
+pub struct Verified {
+    /// How many secrets there are.
+    pub secrets: usize,
+    /// How many records were read.
+    pub records: u64,
+    /// How many records were pruned before.
+    pub pruned: u64,
+    /// What is wrong with the anchor, or with the vault by its anchor.
+    pub anchor: Option<String>,
+    /// What was changed by somebody without the keys.
+    pub problems: Vec<String>,
+}
+
 impl PersonDoor {
-    /// Looks at everything but the records of the log one by one, and writes nothing.
+    /// Looks at everything, and writes nothing.
     pub fn status(&self) -> Result<Status, RunError> {
         let broker = &self.broker;
-        let mut problems = Vec::new();
-        let caution = self.anchor_problem(&mut problems)?;
-        let anchor = caution.map(|caution| caution.to_string());
-        let anchor = anchor.or_else(|| problems.first().cloned());
+        let verified = self.verify()?;
         let vault = broker.vault();
-        let entries = found(vault.entries(), &mut problems)?;
-        found(vault.verify_set(), &mut problems)?;
         let extent = match broker.log.extent(vault.connection()) {
             Ok(extent) => Some(extent),
-            Err(error @ (AuditError::NoHead | AuditError::ForgedHead)) => {
-                problems.push(error.to_string());
-                None
-            }
+            // Among the problems.
+            Err(AuditError::NoHead | AuditError::ForgedHead) => None,
             Err(error) => return Err(error.into()),
         };
-        if extent.is_some()
-            && let Err(error) = broker.log.require_one_time(vault.connection())
-        {
-            problems.push(error.to_string());
-        }
         vault.require_current()?;
         Ok(Status {
             id: Ulid::from_bytes(vault.id()).to_string(),
             created_at: vault.created_at(),
             kdf: vault.kdf_params()?,
-            secrets: entries.map(|entries| entries.len()),
+            secrets: verified.secrets,
             records: extent.map(|(records, _)| records),
             epoch: extent.map(|(_, epoch)| epoch),
+            anchor: verified.anchor,
+            problems: verified.problems,
+        })
+    }
+
+    /// Compares all secrets, the set of them, the whole log and the anchor with what they must be.
+    pub fn verify(&self) -> Result<Verified, RunError> {
+        let broker = &self.broker;
+        let (anchor, is_problem) = self.anchor_found()?;
+        let vault = broker.vault();
+        vault.require_tables(audit::SCHEMA)?;
+        broker.learn_epochs(&vault)?;
+        let report = broker.log.verify(vault.connection())?;
+        // Else the problems are of a process that has old keys.
+        vault.require_current()?;
+        let mut problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        problems.extend(anchor.clone().filter(|_| is_problem));
+        let (secrets, faults) = vault.verify_secrets()?;
+        problems.extend(faults.iter().map(ToString::to_string));
+        match vault.verify_set() {
+            Err(VaultError::Corrupted(fact)) => problems.push(fact.to_owned()),
+            verified => verified?,
+        }
+        Ok(Verified {
+            secrets,
+            records: report.records,
+            pruned: report.pruned,
             anchor,
             problems,
+        })
+    }
+
+    /// What a person should know of the anchor, and whether it is a sign of tampering.
+    fn anchor_found(&self) -> Result<(Option<String>, bool), RunError> {
+        Ok(match self.broker.compare_with_anchor() {
+            Ok(Ok(None)) => (None, false),
+            Ok(Ok(Some(caution))) => {
+                let is_problem = matches!(caution, Caution::Changed(_));
+                (Some(caution.to_string()), is_problem)
+            }
+            Ok(Err(error)) => (Some(error.to_string()), true),
+            // Said where the head itself is looked at.
+            Err(RunError::Audit(AuditError::NoHead | AuditError::ForgedHead)) => (None, false),
+            Err(error) => return Err(error),
         })
     }
 
@@ -73,37 +117,5 @@ impl PersonDoor {
     pub fn compare(&self, head: &HeadMark) -> Result<Marked, RunError> {
         let broker = &self.broker;
         Ok(broker.log.compare(broker.vault().connection(), head)?)
-    }
-
-    /// What the anchor says, as a problem or as a caution.
-    pub(super) fn anchor_problem(
-        &self,
-        problems: &mut Vec<String>,
-    ) -> Result<Option<Caution>, RunError> {
-        match self.broker.compare_with_anchor() {
-            Ok(Ok(caution)) => Ok(caution),
-            Ok(Err(error)) => {
-                problems.push(error.to_string());
-                Ok(None)
-            }
-            // Said where the head itself is looked at.
-            Err(RunError::Audit(AuditError::NoHead | AuditError::ForgedHead)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// What was read; tampering is a problem to be told with others.
-pub(super) fn found<T>(
-    read: Result<T, VaultError>,
-    problems: &mut Vec<String>,
-) -> Result<Option<T>, RunError> {
-    match read {
-        Ok(found) => Ok(Some(found)),
-        Err(VaultError::Corrupted(fact)) => {
-            problems.push(fact.to_owned());
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
     }
 }

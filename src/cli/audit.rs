@@ -11,7 +11,7 @@ use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
 use crate::broker::{
-    AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction, HeadMark,
+    AuditFilter, AuditModule, AuditOutcome, AuditRecord, AuditRedaction, HeadMark, Verified,
 };
 use crate::time::{self, Point};
 
@@ -191,7 +191,12 @@ fn details(record: &AuditRecord) -> String {
 /// Opens a log of which nobody knows yet whether something is wrong with it.
 fn verify(access: &Access, head: Option<&HeadMark>, as_json: bool) -> Result<u8, Failure> {
     let door = access.inspecting_door()?;
-    let (records, pruned, mut problems) = door.verify()?;
+    let Verified {
+        records,
+        pruned,
+        mut problems,
+        ..
+    } = door.verify()?;
     let found = head.map(|head| door.compare(head)).transpose()?;
     if let Some(wrong) = found.as_ref().filter(|found| !found.is_fine()) {
         problems.push(wrong.to_string());

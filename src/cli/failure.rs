@@ -142,8 +142,28 @@ impl From<VaultError> for Failure {
             VaultError::Corrupted(_) | VaultError::Incomplete { .. } => {
                 failure.with_code(codes::TAMPERED)
             }
+            VaultError::Database(error) if is_damage(&error) => failure.with_code(codes::TAMPERED),
             _ => failure,
         }
+    }
+}
+
+/// Whether it is the fault of what stands in the file. Our own statements and types are right for a database as we write it.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::Unknown
+        ),
+        Error::SqlInputError { .. }
+        | Error::InvalidColumnType(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..) => true,
+        _ => false,
     }
 }
 
@@ -160,6 +180,9 @@ impl From<RunError> for Failure {
                 | AuditError::OtherSet
                 | AuditError::OtherCourse { .. },
             ) => failure.with_code(codes::TAMPERED),
+            RunError::Audit(AuditError::Database(error)) if is_damage(&error) => {
+                failure.with_code(codes::TAMPERED)
+            }
             RunError::Anchor(error) => failure
                 .next(format!(
                     "if you put back a backup yourself, remove {}",

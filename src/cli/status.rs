@@ -57,7 +57,6 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
         return Ok(code);
     }
     let number = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
-    let secrets = status.secrets.map(|secrets| secrets as u64);
     let lines = [
         ("vault", dir.display().to_string()),
         ("id", status.id),
@@ -69,7 +68,7 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
                 memory_kib / 1024
             ),
         ),
-        ("secrets", number(secrets)),
+        ("secrets", status.secrets.to_string()),
         ("records", number(status.records)),
         ("epoch", number(status.epoch)),
         (

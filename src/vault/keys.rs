@@ -12,7 +12,7 @@ use crate::secret::SecretBytes;
 const METADATA: &str = "metadata";
 /// The DEK, sealed under the KEK.
 const DEK_ROW: &str = "dek";
-/// Tells a wrong password from a damaged DEK.
+/// Tells a wrong password from a damaged DEK, and both from damage of what the password is hashed with: a MAC and a digest.
 const CHECK_ROW: &str = "password_check";
 /// The audit keys of all epochs, one behind the other, sealed under the DEK.
 const EPOCHS_ROW: &str = "audit_epochs";
@@ -183,15 +183,16 @@ impl Wrapping {
         })
     }
 
-    fn check(&self, header: &Header, hashing: &Hashing) -> [u8; crypto::MAC_BYTES] {
+    fn check(&self, header: &Header, hashing: &Hashing) -> Vec<u8> {
         with_header(header, hashing, CHECK_ROW, |parts| {
-            crypto::mac(&self.check, parts)
+            let mac = crypto::mac(&self.check, parts);
+            [mac, crypto::digest(parts)].concat()
         })
     }
 
-    fn is_right(&self, header: &Header, hashing: &Hashing, check: &[u8]) -> bool {
+    fn is_right(&self, header: &Header, hashing: &Hashing, mac: &[u8]) -> bool {
         with_header(header, hashing, CHECK_ROW, |parts| {
-            crypto::mac_is_valid(&self.check, parts, check)
+            crypto::mac_is_valid(&self.check, parts, mac)
         })
     }
 }
@@ -296,15 +297,21 @@ pub(super) fn unwrap(
     let opened = with_generation(header, hashing, generation(connection)?, |parts| {
         crypto::open(&wrapping.kek, parts, &sealed)
     });
-    if let Some(dek) = opened.ok().as_ref().and_then(Key::from_secret) {
-        return Ok(Some(dek));
-    }
+    let dek = opened.ok().as_ref().and_then(Key::from_secret);
     let check = metadata::required(connection, CHECK_ROW, "the password check is missing")?;
-    match wrapping.is_right(header, hashing, &check) {
-        true => Err(VaultError::Corrupted(
+    let (mac, digest) = check.split_at(check.len().min(crypto::MAC_BYTES));
+    let is_right = wrapping.is_right(header, hashing, mac);
+    let is_whole = with_header(header, hashing, CHECK_ROW, crypto::digest) == digest;
+    match (dek, is_right, is_whole) {
+        (Some(dek), true, true) => Ok(Some(dek)),
+        (None, false, true) => Ok(None),
+        (Some(_), ..) => Err(VaultError::Corrupted("the password check was changed")),
+        (None, true, _) => Err(VaultError::Corrupted(
             "the wrapped key, or the number of its generation, was changed",
         )),
-        false => Ok(None),
+        (None, false, false) => Err(VaultError::Corrupted(
+            "vault.salt, vault.meta, or the salt and cost of the password were changed",
+        )),
     }
 }
 

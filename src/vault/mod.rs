@@ -50,7 +50,7 @@ pub use record::{
     BINDINGS_MAX, Entry, FIELDS_MAX, Field, FieldInfo, Fields, InvalidSecret, Metadata,
     NOTES_MAX_BYTES, TAGS_MAX, URL_MAX_BYTES, VALUE_FIELD, VALUE_MAX_BYTES,
 };
-pub use store::{Renamed, Stored, Transaction};
+pub use store::{Fault, Renamed, Stored, Transaction};
 
 /// The format this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -308,6 +308,22 @@ impl Vault {
     /// As [`Vault::names`].
     pub fn reveal(&self, name: &SecretName) -> Result<Option<Fields>, VaultError> {
         self.current(store::reveal(&self.connection, &self.keys, name))
+    }
+
+    /// Opens every record and every value. Gives how many secrets there are, and what is wrong with them, cut off after some.
+    ///
+    /// # Errors
+    /// [`VaultError::Database`].
+    pub fn verify_secrets(&self) -> Result<(usize, Vec<Fault>), VaultError> {
+        self.current(store::verify(&self.connection, &self.keys))
+    }
+
+    /// Refuses a database with other tables than a vault has, and `others`, which stand in it too; or with more than tables.
+    ///
+    /// # Errors
+    /// [`VaultError::Corrupted`] if they differ; [`VaultError::Database`].
+    pub fn require_tables(&self, others: &str) -> Result<(), VaultError> {
+        store::require_tables(&self.connection, others)
     }
 
     /// Compares the set of secrets with its digest: finds rows that somebody without the keys removed, put back or set

@@ -42,6 +42,8 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// Most findings that [`verify`] names.
+const FAULTS_MAX: usize = 20;
 const TAMPERED_ENTRY: VaultError = VaultError::Corrupted("a secret's record was changed");
 const TAMPERED_VALUES: VaultError = VaultError::Corrupted("a secret's value was changed");
 
@@ -71,6 +73,62 @@ pub(super) fn connect(path: &Path) -> Result<Connection, VaultError> {
 
 pub(super) fn create_tables(connection: &Connection) -> Result<(), VaultError> {
     Ok(connection.execute_batch(SCHEMA)?)
+}
+
+/// Compares the tables with those of a vault and `others`, as they were made: nothing was added to them either.
+pub(super) fn require_tables(connection: &Connection, others: &str) -> Result<(), VaultError> {
+    const OTHER: VaultError = VaultError::Corrupted(
+        "a table, index, view or trigger of the database was added, removed or changed",
+    );
+    // What SQLite makes by itself, for a primary key, has no text.
+    let mut statement =
+        connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let found = statement.query_map([], |row| row.get(0))?;
+    let mut found = found.collect::<Result<Vec<String>, _>>()?;
+    let mut expected: Vec<&str> = [SCHEMA, others].iter().flat_map(|of| tables(of)).collect();
+    found.sort_unstable();
+    expected.sort_unstable();
+    match found == expected {
+        true => Ok(()),
+        false => Err(OTHER),
+    }
+}
+
+/// The statements, as SQLite keeps them.
+fn tables(schema: &str) -> impl Iterator<Item = &str> {
+    let statements = schema.split(';').map(str::trim);
+    statements.filter(|statement| !statement.is_empty())
+}
+
+/// Opens every record and every value. Gives their number and what is wrong, at most [`FAULTS_MAX`] findings.
+pub(super) fn verify(
+    connection: &Connection,
+    keys: &Keys,
+) -> Result<(usize, Vec<Fault>), VaultError> {
+    let mut statement = connection.prepare(
+        "SELECT id, name_index, created_at, updated_at, entry, value FROM secrets ORDER BY rowid",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut count, mut faults) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        count += 1;
+        let fault = fault_of(row, keys);
+        faults.extend(fault.filter(|_| faults.len() < FAULTS_MAX));
+    }
+    Ok((count, faults))
+}
+
+fn fault_of(row: &Row, keys: &Keys) -> Option<Fault> {
+    let sealed = SealedEntry::from_row(row).ok();
+    let opened = sealed.and_then(|sealed| sealed.open(keys).ok());
+    let values = row.get_ref(5).ok().and_then(|value| value.as_blob().ok());
+    match opened.zip(values) {
+        None => Some(Fault::Record),
+        Some((opened, values)) => match opened.open_values(keys, values) {
+            Ok(_) => None,
+            Err(_) => Some(Fault::Value(opened.entry.name)),
+        },
+    }
 }
 
 /// All secrets, sorted by name.
@@ -130,6 +188,17 @@ fn whole_row(
     let opened = sealed.open(keys)?;
     let fields = opened.open_values(keys, &values)?;
     Ok(Some((opened, fields)))
+}
+
+/// A secret that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// What its row holds beside the value, so that nobody knows its name.
+    #[error("a secret's record was changed")]
+    Record,
+    /// Its value.
+    #[error("the value of secret {0} was changed")]
+    Value(SecretName),
 }
 
 /// A change of the vault that others see when it is committed, whole. Dropped, it never was.

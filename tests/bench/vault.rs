@@ -73,7 +73,7 @@ const TASKS: [(&str, Task); 7] = [
     (VERIFY, |vault| {
         let door = PersonDoor::new(vault, &Outside::default());
         calls(1, || {
-            let (_, _, problems) = door.verify()?;
+            let problems = door.verify()?.problems;
             if problems.is_empty() {
                 Ok(())
             } else {
@@ -294,11 +294,18 @@ fn add_secrets(place: &Place, numbers: std::ops::Range<usize>) -> Result<()> {
 }
 
 /// Records whose transaction is committed by somebody else.
-struct Together<'a>(&'a Connection);
+struct Together<'a> {
+    connection: &'a Connection,
+    set: &'a [u8],
+}
 
 impl Commit for Together<'_> {
     fn connection(&self) -> &Connection {
-        self.0
+        self.connection
+    }
+
+    fn set_before(&self) -> &[u8] {
+        self.set
     }
 
     fn epochs(&self) -> std::result::Result<Vec<Epoch>, Box<dyn Error + Send + Sync>> {
@@ -314,9 +321,14 @@ fn add_records(place: &Place, count: usize) -> Result<()> {
     let log = log(&unlock(&place.vault())?);
     let mut connection = Connection::open(place.vault().join("vault.db"))?;
     let transaction = connection.transaction()?;
+    let query = "SELECT value FROM metadata WHERE name = 'secrets_digest'";
+    let set: Vec<u8> = transaction.query_row(query, [], |row| row.get(0))?;
     for _ in 0..count {
-        log.record(Together(&transaction), &entry(), ())?
-            .into_inner();
+        let together = Together {
+            connection: &transaction,
+            set: &set,
+        };
+        log.record(together, &entry(), ())?.into_inner();
     }
     Ok(transaction.commit()?)
 }

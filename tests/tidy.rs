@@ -314,6 +314,7 @@ fn every_dependency_has_its_reason() {
         "policy-modules/default-policy/Cargo.toml",
         "policy-modules/default-sanitizer/Cargo.toml",
         "policy-modules/default-sanitizer/fuzz/Cargo.toml",
+        "tests/fuzz/Cargo.toml",
         "policy-modules/sdk/Cargo.toml",
         "policy-modules/build/Cargo.toml",
         "policy-modules/hostile/Cargo.toml",

@@ -21,6 +21,7 @@ mod password;
 mod record;
 mod stage;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -323,7 +324,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Corrupted`] if they differ; [`VaultError::Database`].
     pub fn require_tables(&self, others: &str) -> Result<(), VaultError> {
-        store::require_tables(&self.connection, others)
+        tables::require(&self.connection, others)
     }
 
     /// Compares the set of secrets with its digest: finds rows that somebody without the keys removed, put back or set
@@ -432,7 +433,7 @@ fn build(
     files.create_database()?;
     let opened = files.database_file()?;
     let connection = store::connect(&files.database())?;
-    store::create_tables(&connection)?;
+    tables::create(&connection)?;
     let hashing = Hashing::new(params)?;
     let wrapping = Wrapping::new(password, &header, &hashing)?;
     let keys = keys::create(&connection, &header, &hashing, &wrapping)?;

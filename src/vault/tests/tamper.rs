@@ -69,7 +69,7 @@ fn a_changed_header_does_not_open() {
     };
     assert!(matches!(
         open_with("2027-", "2026-"),
-        Some(UnlockError::WrongPassword)
+        Some(UnlockError::Vault(VaultError::Corrupted(_)))
     ));
     let version = open_with("\"version\":1", "\"version\":2");
     assert!(matches!(

@@ -84,7 +84,7 @@ fn a_changed_header_does_not_open() {
     fs::write(vault.dir().join("vault.salt"), [0; 16]).expect("written");
     assert!(matches!(
         reopen(&vault).err(),
-        Some(UnlockError::WrongPassword)
+        Some(UnlockError::Vault(VaultError::Corrupted(_)))
     ));
     fs::write(vault.dir().join("vault.salt"), [0; 17]).expect("written");
     assert!(matches!(

@@ -247,6 +247,28 @@ fn a_log_set_back_under_a_running_process_gets_no_records() {
     refused(6);
 }
 
+/// The row of the set stands in the file as a change left it, and the next transaction says that it found another.
+#[test]
+fn secrets_set_back_under_a_running_process_get_no_record() {
+    let (_dir, connection, _) = five();
+    let begin = || connection.unchecked_transaction().expect("begun");
+    let change = begin();
+    let set = "INSERT INTO metadata VALUES ('secrets_digest', randomblob(60))";
+    assert_eq!(change.execute(set, []), Ok(1));
+    let recorded = log().record(Change(change), &entry("set"), ());
+    assert_eq!(recorded.expect("recorded").id().sequence, 6);
+    assert_eq!(problems(&connection), []);
+    let refused = log().record(Change(begin()), &entry("later"), ());
+    assert!(matches!(refused, Err(AuditError::OtherSet)));
+    connection
+        .execute(
+            "UPDATE metadata SET value = randomblob(60) WHERE name = 'secrets_digest'",
+            [],
+        )
+        .expect("changed");
+    assert_eq!(problems(&connection), [Problem::OtherSet]);
+}
+
 #[test]
 fn a_missing_head_is_named() {
     let (_dir, connection, _) = five();

@@ -265,7 +265,10 @@ fn what_a_finished_creation_left_goes_away_and_the_vault_stays() {
 fn a_creator_that_comes_too_late_takes_its_files_away() {
     let dir = TempDir::new().expect("a directory");
     let meta = dir.path().join("vault.meta");
-    let meanwhile = |_: &Vault| Ok(fs::write(&meta, "another's").expect("written"));
+    let meanwhile = |_: &Vault| {
+        fs::write(&meta, "another's").expect("written");
+        Ok(())
+    };
     let made: Result<_, VaultError> =
         LockedVault::create_with(dir.path(), &password(), SMALL, NOW, meanwhile);
     assert!(matches!(made, Err(VaultError::Exists { path }) if path == meta));

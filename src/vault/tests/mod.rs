@@ -404,6 +404,10 @@ fn what_was_kept_elsewhere_keeps_the_rules_of_this_vault() {
         name: name("K"),
         metadata: Metadata {
             url: Some(url.to_owned()),
+            fields: vec![FieldInfo {
+                name: VALUE_FIELD.parse().expect("a field name"),
+                sensitive: true,
+            }],
             ..Metadata::default()
         },
         created_at: NOW,
@@ -422,4 +426,5 @@ fn what_was_kept_elsewhere_keeps_the_rules_of_this_vault() {
     let is_invalid = |put| matches!(put, Err(VaultError::Invalid(_)));
     assert!(is_invalid(put(&entry("not a URL"), &fields(b"x"))));
     assert!(is_invalid(put(&entry("https://h"), &fields(b""))));
+    assert!(put(&entry("https://h"), &fields(b"x")).is_ok());
 }

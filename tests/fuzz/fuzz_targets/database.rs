@@ -1,5 +1,9 @@
 #![no_main]
-#![allow(dead_code, clippy::expect_used, reason = "each target uses a part; what cannot be set up fails")]
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    reason = "each target uses a part; what cannot be set up fails"
+)]
 
 #[path = "../../fuzzed/bodies.rs"]
 mod bodies;

@@ -64,8 +64,10 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
         (
             "password",
             format!(
-                "Argon2id, {} MiB, {passes} passes, {lanes} lanes",
-                memory_kib / 1024
+                "Argon2id, {} MiB, {}, {}",
+                memory_kib / 1024,
+                counted(passes, "pass", "passes"),
+                counted(lanes, "lane", "lanes")
             ),
         ),
         ("secrets", status.secrets.to_string()),
@@ -89,6 +91,10 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
         return Err(Failure::new(fact).with_code(code));
     }
     Ok(code)
+}
+
+fn counted(number: u32, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 fn sandbox(args: &StatusArgs) -> Result<u8, Failure> {

@@ -98,6 +98,9 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     /// In the largest unit that gives a whole number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.subsec_nanos() > 0 {
+            return write!(f, "{}ms", self.0.as_millis());
+        }
         let seconds = self.0.as_secs();
         let units = [(DAY_SECONDS, "d"), (HOUR_SECONDS, "h"), (60, "m")];
         let fits = |(length, _): &(u64, &str)| seconds.is_multiple_of(*length);
@@ -240,6 +243,10 @@ mod tests {
         let seconds = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs());
         assert_eq!(seconds("90s"), Ok(90));
         assert_eq!("500ms".parse(), Ok(Span(Duration::from_millis(500))));
+        for text in ["500ms", "1500ms", "90s", "5m", "25h", "30d", "0d"] {
+            let span = text.parse::<Span>();
+            assert_eq!(span.map(|span| span.to_string()), Ok(text.to_owned()));
+        }
         assert_eq!(seconds("5m"), Ok(300));
         assert_eq!(seconds("1h"), Ok(3600));
         assert_eq!(seconds("30d"), Ok(30 * 86_400));

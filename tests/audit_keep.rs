@@ -361,3 +361,19 @@ fn a_new_password_is_followed_and_a_new_key_is_not() {
         "{code:?} {error}"
     );
 }
+
+#[test]
+fn what_was_pruned_is_not_left_in_the_journal() {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", "value-of-key");
+    // Who has the database open keeps the journal there when the program ends.
+    let other = Connection::open(sandbox.database()).expect("a database");
+    let count = "SELECT count(*) FROM audit_log";
+    let before: i64 = other.query_row(count, [], |row| row.get(0)).expect("read");
+    assert_eq!(before, 2);
+    let prune = sandbox.secretctl(["audit", "prune", "--older-than", "0s", "--force"]);
+    let answer = prune.answer().succeeded();
+    assert!(!answer.stderr.contains("warning"), "{answer}");
+    let journal = sandbox.vault().join("vault.db-wal");
+    assert_eq!(fs::metadata(journal).expect("there").len(), 0);
+}

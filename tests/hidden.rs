@@ -278,6 +278,13 @@ async fn what_is_stored_with_a_hidden_key_makes_no_difference() {
         sandbox.secretctl(set).stdin("xy").answer().succeeded();
     }
     assert_eq!(difference(&sandbox, "some").await, Vec::<String>::new());
+    // Several fields that no variable gets.
+    for (hidden, _) in PAIRS {
+        let set = ["set", hidden, "--field", "second"];
+        let second = sandbox.secretctl(set).stdin("another-value");
+        second.answer().succeeded();
+    }
+    assert_eq!(difference(&sandbox, "some").await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ impl Broker {
             Err(error) => return Err(error.into()),
         }
         let pruned = self.log.keep_retention(vault.begin()?, self.source)?;
-        vault.empty_journal()?;
+        // Nobody has asked for it now, and the next one empties it.
+        vault.empty_journal();
         Ok(pruned)
     }
 }
@@ -67,13 +68,13 @@ impl PersonDoor {
             .prunable(broker.vault().connection(), before_ns)?)
     }
 
-    /// Removes the records in front of the first one that is not older, and records that.
-    pub fn audit_prune(&self, before_ns: i64) -> Result<Option<Pruned>, RunError> {
+    /// Removes the records in front of the first one that is not older, and records that. Says as well whether they are gone from the
+    /// database's journal.
+    pub fn audit_prune(&self, before_ns: i64) -> Result<Option<(Pruned, bool)>, RunError> {
         let broker = &self.broker;
         let vault = broker.vault();
         let pruned = broker.log.prune(vault.begin()?, before_ns, broker.source)?;
-        vault.empty_journal()?;
-        Ok(pruned)
+        Ok(pruned.map(|pruned| (pruned, vault.empty_journal())))
     }
 
     /// How long records are kept, in seconds; none for ever.

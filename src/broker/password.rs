@@ -39,6 +39,6 @@ impl PersonDoor {
             })?;
         }
         log.record(transaction, &entry, ())?.into_inner();
-        Ok(vault.empty_journal()?)
+        Ok(vault.empty_journal())
     }
 }

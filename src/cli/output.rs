@@ -138,6 +138,13 @@ pub(super) fn cautions(cautions: &[Caution]) {
         .for_each(|caution| warn(&caution.to_string()));
 }
 
+/// The database's journal could not be emptied.
+pub(super) fn warn_of_journal(what: &str) {
+    warn(&format!(
+        "another process is reading the vault: {what} stays in vault.db-wal until it ends"
+    ));
+}
+
 /// A secret whose value cannot be hidden well.
 pub(super) fn warn_of_short(key: &SecretName) {
     warn(&format!(

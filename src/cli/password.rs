@@ -30,9 +30,7 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
     output::done(what);
     advise(&new);
     if !is_wiped {
-        output::warn(
-            "another process is reading the vault: what the old password opens stays in vault.db-wal until it ends",
-        );
+        output::warn_of_journal("what the old password opens");
     }
     Ok(super::codes::DONE)
 }

@@ -27,7 +27,12 @@ pub(super) fn run(access: &Access, args: &AuditPruneArgs) -> Result<u8, Failure>
         return Err(Failure::new("nothing was removed"));
     }
     match door.audit_prune(before_ns).map_err(refused)? {
-        Some(pruned) => output::done(&format!("Removed {}.", range(&pruned))),
+        Some((pruned, is_wiped)) => {
+            output::done(&format!("Removed {}.", range(&pruned)));
+            if !is_wiped {
+                output::warn_of_journal("what was removed");
+            }
+        }
         None => output::done("No record is older."),
     }
     Ok(codes::DONE)

@@ -430,3 +430,20 @@ fn a_command_in_the_jail_does_not_see_the_anchor() {
     let read = read.args([anchor(&sandbox)]).args(["--", "true"]).answer();
     assert_eq!(read.code, 125, "{read}");
 }
+
+/// Looking at the log writes no record, which would write the anchor as well.
+#[test]
+fn a_missing_anchor_is_made_when_the_vault_is_entered() {
+    let sandbox = Sandbox::new();
+    fs::remove_file(anchor(&sandbox)).expect("removed");
+    let list = || sandbox.secretctl(["audit", "list"]).answer().succeeded();
+    let first = list();
+    assert!(
+        first
+            .stderr
+            .starts_with("warning: the vault's anchor is missing"),
+        "{first}"
+    );
+    assert!(anchor(&sandbox).is_file());
+    assert_eq!(list().stderr, "");
+}

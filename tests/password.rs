@@ -262,3 +262,30 @@ async fn a_running_server_goes_on_under_a_new_password_and_ends_with_a_new_key()
         .answer()
         .is(0, "sk-abc123xyz", "");
 }
+
+/// Compiled modules are authenticated with a key of the vault: under a new one they would be taken for forged.
+#[test]
+fn compiled_modules_go_with_their_key() {
+    let sandbox = Sandbox::new();
+    let cache = sandbox.vault().join("cache");
+    fs::create_dir(&cache).expect("made");
+    let entry = cache.join("entry");
+    fs::write(&entry, "compiled").expect("written");
+    for (flags, password, new, stays) in [
+        (&[][..], PASSWORD, "a second password 2", true),
+        (
+            &["--rotate-key"],
+            "a second password 2",
+            "a third password 3",
+            false,
+        ),
+    ] {
+        let change = sandbox.secretctl(["password", "change"]).args(flags);
+        let change = change.env("SECRETCTL_PASSWORD", password);
+        change
+            .env("SECRETCTL_NEW_PASSWORD", new)
+            .answer()
+            .succeeded();
+        assert_eq!(entry.exists(), stays, "{flags:?}");
+    }
+}

@@ -26,7 +26,8 @@ fn help_and_sessions_read_as_they_should() {
         .expect("a name for the place");
     cases
         .env("SECRETCTL_VAULT_DIR", place)
-        .env("XDG_STATE_HOME", state)
+        .env("XDG_STATE_HOME", &state)
+        .env("XDG_RUNTIME_DIR", state)
         .env("SECRETCTL_PASSWORD", PASSWORD)
         .case("tests/cli/*.trycmd")
         .run();

@@ -252,6 +252,7 @@ impl State {
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
         let outside = Outside {
             state_dir: Some(sandbox.anchors()),
+            runtime_dir: None,
             ..Outside::default()
         };
         let door = PersonDoor::new(vault, &outside);

@@ -16,6 +16,8 @@ pub struct Outside {
     pub password_file: Option<PathBuf>,
     /// The directory of the anchors; none to do without.
     pub state_dir: Option<PathBuf>,
+    /// The directory of sockets; none to do without.
+    pub runtime_dir: Option<PathBuf>,
 }
 
 /// The vault is not the one that its anchor knows.

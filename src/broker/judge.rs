@@ -82,13 +82,14 @@ impl Judge {
         let Outside {
             password_file,
             state_dir,
+            runtime_dir,
         } = outside.clone();
         let modules = source
             .path()
             .parent()
             .filter(|dir| !dir.as_os_str().is_empty());
         Self {
-            kept: [Some(dir.clone()), password_file, state_dir]
+            kept: [Some(dir.clone()), password_file, state_dir, runtime_dir]
                 .into_iter()
                 .flatten()
                 .collect(),

@@ -23,6 +23,7 @@ mod new;
 mod new_file;
 mod output;
 mod password;
+mod places;
 mod policy;
 mod rename;
 mod run;

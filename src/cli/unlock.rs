@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
-use super::output;
+use super::{output, places};
 use crate::broker::{Outside, PersonDoor, RunError};
 use crate::secret::SecretBytes;
 use crate::time;
@@ -16,8 +16,6 @@ use crate::vault::{LockedVault, PASSWORD_MAX_BYTES, Vault};
 
 /// The directory in the home directory.
 const VAULT_DIR: &str = ".secretctl";
-/// The directory in that for state.
-const STATE_DIR: &str = "secretctl";
 /// Most that is read of a password file, in bytes: a password and its line break, and more is an error.
 const PASSWORD_FILE_MAX_BYTES: u64 = PASSWORD_MAX_BYTES as u64 + 2;
 
@@ -56,7 +54,8 @@ impl Access {
     pub(super) fn outside(&self) -> Outside {
         Outside {
             password_file: self.password_file().map(Path::to_owned),
-            state_dir: state_dir(),
+            state_dir: places::state_dir(),
+            runtime_dir: places::runtime_dir(),
         }
     }
 
@@ -147,14 +146,6 @@ fn typed_twice() -> Result<SecretBytes, Failure> {
         return Err(Failure::new("the two passwords differ"));
     }
     Ok(password)
-}
-
-/// Where the anchors of vaults are: the state directory of the XDG Base Directory Specification, whose path counts only if absolute.
-fn state_dir() -> Option<PathBuf> {
-    let given = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || Some(std::env::home_dir()?.join(".local/state"));
-    let base = given.filter(|dir| dir.is_absolute()).or_else(home)?;
-    Some(base.join(STATE_DIR)).filter(|dir| dir.is_absolute())
 }
 
 fn given(argument: Option<&OsString>) -> Option<&OsString> {

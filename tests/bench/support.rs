@@ -63,6 +63,7 @@ impl Place {
             .args(arguments)
             .env("SECRETCTL_VAULT_DIR", self.vault())
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("SECRETCTL_PASSWORD_FILE", self.path("password"))
             .current_dir(self.base.path())
             .stdin(Stdio::null());
@@ -74,6 +75,7 @@ impl Place {
         Outside {
             password_file: None,
             state_dir: Some(self.path("state/secretctl")),
+            runtime_dir: None,
         }
     }
 

@@ -74,6 +74,7 @@ fn good() -> &'static Good {
 fn places(place: &Path) -> (PathBuf, Outside) {
     let outside = Outside {
         state_dir: Some(place.join("state")),
+        runtime_dir: None,
         ..Outside::default()
     };
     (place.join("vault"), outside)

@@ -29,6 +29,8 @@ pub(crate) const SECRETCTL: &str = env!("CARGO_BIN_EXE_secretctl");
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// The directory for state in the home directory.
 const STATE: &str = ".state";
+/// That for sockets.
+const RUNTIME: &str = ".run";
 /// Where programs are found: the same for everybody who runs the tests.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -132,6 +134,7 @@ impl Invocation {
             .env("PATH", PATH)
             .env("HOME", home)
             .env("XDG_STATE_HOME", home.join(STATE))
+            .env("XDG_RUNTIME_DIR", home.join(RUNTIME))
             .env("TZ", "UTC")
             .current_dir(home);
         Self {

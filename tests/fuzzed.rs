@@ -1,18 +1,17 @@
 //! The functions that fuzzers run, on a corpus, on damaged good files and on random bytes: without a fuzzer, in every build.
 #![allow(clippy::expect_used, reason = "tests")]
 
-mod support;
-
 #[path = "fuzzed/bodies.rs"]
 mod bodies;
+#[path = "support/go_vault.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod go_vault;
 
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use support::Sandbox;
-use support::go_vault::{GO_PASSWORD, GoSecret, GoVault};
 
 /// Runs of each function. More of them: `PROPTEST_CASES=10000 cargo test --test fuzzed`.
 fn runner() -> TestRunner {
@@ -54,11 +53,24 @@ fn damaged_files_and_texts_are_read_without_a_panic() {
     for (name, body) in bodies::ALL {
         let seeds = bodies::seeds(name);
         seeds.iter().for_each(|seed| body(seed));
+        write_corpus(name, &seeds);
         let run = runner().run(&damaged(seeds), |bytes| {
             body(&bytes);
             Ok(())
         });
         run.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// For a fuzzer to begin with: `FUZZ_CORPUS=tests/fuzz/corpus cargo test --test fuzzed`.
+fn write_corpus(name: &str, seeds: &[Vec<u8>]) {
+    let Some(dir) = std::env::var_os("FUZZ_CORPUS") else {
+        return;
+    };
+    let dir = Path::new(&dir).join(name);
+    fs::create_dir_all(&dir).expect("a directory");
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(dir.join(format!("seed-{number}")), seed).expect("written");
     }
 }
 
@@ -78,26 +90,4 @@ fn the_files_of_the_vectors_are_read_without_a_panic() {
             }
         }
     }
-}
-
-#[test]
-fn damaged_vaults_of_the_other_tool_are_read_without_a_panic() {
-    let sandbox = Sandbox::empty();
-    let dir = sandbox.home().join("go");
-    let vault = GoVault::create(&dir, 5);
-    vault.secret(&GoSecret {
-        value: Some("value"),
-        tags: Some("a,b"),
-        expires_at: Some("2030-01-01 00:00:00"),
-        ..GoSecret::default()
-    });
-    drop(vault);
-    let read = |name: &str| fs::read(dir.join(name)).expect("a file");
-    let others = ["vault.salt", "vault.meta"].map(|name| (name, read(name)));
-    let others = [(others[0].0, &*others[0].1), (others[1].0, &*others[1].1)];
-    let run = runner().run(&damaged(vec![read("vault.db")]), |bytes| {
-        bodies::import(&bytes, &others, GO_PASSWORD.as_bytes());
-        Ok(())
-    });
-    run.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use support::Sandbox;
-use support::go_vault::{GO_PASSWORD, GoSecret, GoVault, go_field, import, names, places, run};
+use support::go_import::{import, names, places, run};
+use support::go_vault::{GO_PASSWORD, GoSecret, GoVault, go_field};
 
 fn get(sandbox: &Sandbox, key: &str) -> Value {
     let get = sandbox.secretctl(["get", key, "--json"]).answer();

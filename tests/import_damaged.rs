@@ -9,7 +9,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use support::Sandbox;
-use support::go_vault::{GoSecret, GoVault, go_field, import, names, places, run};
+use support::go_import::{import, names, places, run};
+use support::go_vault::{GoSecret, GoVault, go_field};
 
 #[test]
 fn a_secret_that_cannot_be_kept_is_named_and_none_is_imported() {

@@ -1,6 +1,7 @@
 //! What fuzzers run, as plain functions of bytes: everything of the vault and the log that reads what others may have written.
 //! None of them may panic, and what they assert must hold whatever the bytes are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,6 +13,8 @@ use secretctl::name::{EnvName, FieldName, KeyPattern, SecretName, Tag};
 use secretctl::secret::SecretBytes;
 use secretctl::time::{Expiry, Point, Span};
 use secretctl::vault::{Change, KdfParams, LockedVault, read_go_vault};
+
+use super::go_vault::{GO_PASSWORD, GoSecret, GoVault, sealed};
 
 const PASSWORD: &[u8] = b"correct horse battery staple";
 const VALUE: &[u8] = b"a value of the fuzzed vault";
@@ -27,8 +30,8 @@ const FILES: [&str; 3] = ["vault.db", "vault.salt", "vault.meta"];
 /// A function of bytes, by its name.
 pub(crate) type Body = (&'static str, fn(&[u8]));
 
-/// All that need no other program's vault.
-pub(crate) const ALL: [Body; 7] = [
+/// All of them.
+pub(crate) const ALL: [Body; 9] = [
     ("database", database),
     ("patches", patches),
     ("columns", columns),
@@ -36,6 +39,8 @@ pub(crate) const ALL: [Body; 7] = [
     ("salt", salt),
     ("anchor", anchor),
     ("texts", texts),
+    ("go_database", go_database),
+    ("go_secret", go_secret),
 ];
 
 /// The files of a good vault, and its anchor with the name that it has.
@@ -258,14 +263,87 @@ pub(crate) fn texts(bytes: &[u8]) {
 }
 
 /// The bytes are the database of the Go tool, beside its other two files.
-pub(crate) fn import(database: &[u8], others: &[(&str, &[u8])], password: &[u8]) {
+pub(crate) fn go_database(database: &[u8]) {
     let dir = tempfile::tempdir().expect("a directory");
-    for (name, bytes) in others.iter().chain(&[("vault.db", database)]) {
+    for (name, bytes) in GO_FILES.iter().zip(good_go()) {
         fs::write(dir.path().join(name), bytes).expect("written");
     }
-    let password = SecretBytes::from_vec(password.to_vec());
-    let _ = read_go_vault(dir.path(), &password, NOW);
+    fs::write(dir.path().join(GO_FILES[0]), database).expect("written");
+    read_go(dir.path());
 }
+
+const GO_FILES: [&str; 3] = ["vault.db", "vault.salt", "vault.meta"];
+
+/// The files of a good vault of the Go tool.
+fn good_go() -> &'static [Vec<u8>; 3] {
+    static GOOD: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+    GOOD.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let vault = GoVault::create(dir.path(), 5);
+        vault.secret(&GoSecret {
+            value: Some("value"),
+            tags: Some("a,b"),
+            expires_at: Some("2030-01-01 00:00:00"),
+            ..GoSecret::default()
+        });
+        drop(vault);
+        GO_FILES.map(|name| fs::read(dir.path().join(name)).expect("a file"))
+    })
+}
+
+/// What a row of the Go tool's has beside its name: the column, and whether it is sealed.
+const GO_COLUMNS: [(&str, bool); 9] = [
+    ("encrypted_value", true),
+    ("encrypted_fields", true),
+    ("encrypted_bindings", true),
+    ("encrypted_metadata", true),
+    ("tags", false),
+    ("expires_at", false),
+    ("created_at", false),
+    ("updated_at", false),
+    ("folder_id", false),
+];
+
+/// The bytes are what the blobs of a secret hold and what stands beside them, each up to a zero byte; a folder's name is the last.
+pub(crate) fn go_secret(bytes: &[u8]) {
+    let mut parts = bytes.split(|byte| *byte == 0);
+    let dir = tempfile::tempdir().expect("a directory");
+    let vault = GoVault::create(dir.path(), 5);
+    vault.secret(&GoSecret {
+        key: parts.next().unwrap_or_default(),
+        ..GoSecret::default()
+    });
+    vault.folder("f", "work", Some("g"), None);
+    for ((column, is_sealed), part) in GO_COLUMNS.iter().zip(&mut parts) {
+        let update = format!("UPDATE secrets SET {column} = ?1");
+        let done = if *is_sealed {
+            vault.database.execute(&update, [sealed(part)])
+        } else {
+            let text = String::from_utf8_lossy(part);
+            vault.database.execute(&update, [text])
+        };
+        done.expect("changed");
+    }
+    let name = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    vault.folder("g", &name, None, None);
+    drop(vault);
+    read_go(dir.path());
+}
+
+fn read_go(dir: &Path) {
+    let password = SecretBytes::from_vec(GO_PASSWORD.as_bytes().to_vec());
+    let Ok(read) = read_go_vault(dir, &password, NOW) else {
+        return;
+    };
+    let names: BTreeSet<_> = read.secrets.iter().map(|(entry, _)| &entry.name).collect();
+    assert_eq!(names.len(), read.secrets.len(), "each has its own name");
+}
+
+const GO_SECRETS: [&str; 3] = [
+    "KEY\0value",
+    "db/main\0\0{\"user\":{\"value\":\"app\",\"sensitive\":false},\"password\":{\"value\":\"pw\",\"sensitive\":true,\"aliases\":[\"pass\"],\"kind\":\"k\",\"hint\":\"h\",\"inputType\":\"text\"}}\0{\"DB_USER\":\"user\",\"DB_PASSWORD\":\"pass\"}\0{\"notes\":\"n\",\"url\":\"https://example.com\"}\0[\"a\",\"b\"]\02030-01-02T03:04:05.6+01:00\02025-01-02 03:04:05\02025-01-02 03:04:05.123456789 +0000 UTC m=+0.1\0f\0team",
+    "a key of another form/\u{e9}\0value\0null\0null\0null\0a,b\0\0\0\0g\0x/y",
+];
 
 /// Good bytes to begin with, for each of [`ALL`].
 pub(crate) fn seeds(body: &str) -> Vec<Vec<u8>> {
@@ -292,6 +370,8 @@ pub(crate) fn seeds(body: &str) -> Vec<Vec<u8>> {
         "meta" => vec![meta.clone()],
         "salt" => vec![salt.clone()],
         "anchor" => vec![good().anchor.1.clone()],
+        "go_database" => vec![good_go()[0].clone()],
+        "go_secret" => GO_SECRETS.map(|text| text.as_bytes().to_vec()).into(),
         _ => texts.map(|text| text.as_bytes().to_vec()).into(),
     }
 }

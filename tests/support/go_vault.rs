@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -10,8 +11,6 @@ use hmac::{Hmac, Mac};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use sha2::Sha256;
-
-use super::{Answer, Sandbox};
 
 /// The password of every such vault.
 pub(crate) const GO_PASSWORD: &str = "a password of the other tool";
@@ -162,36 +161,8 @@ impl GoVault {
 }
 
 /// A blob under the key of the vault.
-fn sealed(plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn sealed(plaintext: &[u8]) -> Vec<u8> {
     seal(&DEK, plaintext)
-}
-
-/// Runs `import`, with the other vault's password.
-pub(crate) fn import(sandbox: &Sandbox, dir: &Path, flags: &[&str]) -> Answer {
-    sandbox
-        .secretctl(["import", "--from", "secretctl-go"])
-        .args([dir])
-        .args(flags)
-        .env("SECRETCTL_IMPORT_PASSWORD", GO_PASSWORD)
-        .answer()
-}
-
-/// An empty vault of ours, and the place for one of the other tool.
-pub(crate) fn places() -> (Sandbox, PathBuf) {
-    let sandbox = Sandbox::new();
-    let dir = sandbox.home().join("other");
-    (sandbox, dir)
-}
-
-/// What our vault holds.
-pub(crate) fn names(sandbox: &Sandbox) -> Vec<String> {
-    let list = sandbox.secretctl(["list"]).answer().succeeded();
-    list.text().lines().map(str::to_owned).collect()
-}
-
-/// Changes the other vault's database by hand.
-pub(crate) fn run(vault: &GoVault, sql: &str) {
-    vault.database.execute_batch(sql).expect("changed");
 }
 
 /// A field as it is stored.
@@ -208,6 +179,11 @@ fn seal(key: &[u8; 32], plaintext: &[u8]) -> Vec<u8> {
 }
 
 fn kek() -> [u8; 32] {
+    static KEK: OnceLock<[u8; 32]> = OnceLock::new();
+    *KEK.get_or_init(derived_kek)
+}
+
+fn derived_kek() -> [u8; 32] {
     let params = Params::new(64 * 1024, 3, 4, Some(32)).expect("parameters");
     let mut kek = [0; 32];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)

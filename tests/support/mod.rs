@@ -6,6 +6,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod fields;
+pub(crate) mod go_import;
 pub(crate) mod go_vault;
 pub(crate) mod languages;
 pub(crate) mod modules;

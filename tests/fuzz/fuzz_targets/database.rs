@@ -7,5 +7,7 @@
 
 #[path = "../../fuzzed/bodies.rs"]
 mod bodies;
+#[path = "../../support/go_vault.rs"]
+mod go_vault;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::database(bytes));

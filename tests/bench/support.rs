@@ -26,15 +26,15 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Result<Self> {
+        Self::with_kdf(KdfParams::DEFAULT)
+    }
+
+    /// With another cost of the password.
+    pub(crate) fn with_kdf(kdf: KdfParams) -> Result<Self> {
         let base = tempfile::tempdir()?;
         fs::write(base.path().join("password"), PASSWORD)?;
         let place = Self { base };
-        PersonDoor::create(
-            &place.vault(),
-            &password(),
-            KdfParams::DEFAULT,
-            &place.outside(),
-        )?;
+        PersonDoor::create(&place.vault(), &password(), kdf, &place.outside())?;
         place.add(&["API_KEY".to_owned()])?;
         policy(&place, POLICY)?;
         Ok(place)

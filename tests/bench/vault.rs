@@ -28,6 +28,17 @@ const STARTS: usize = 11;
 const CALLS: usize = 301;
 /// Calls of what reads all secrets.
 const LISTS: usize = 11;
+/// Turns of ours and of another program's.
+const KDF_TURNS: usize = 41;
+const GROWTH_TURNS: usize = 101;
+/// The least that Argon2id knows, so that its noise does not cover what the vault itself takes.
+const CHEAP: KdfParams = KdfParams {
+    memory_kib: 8,
+    passes: 1,
+    lanes: 1,
+};
+/// What is started as a program of its own.
+const COMMANDS: [&[&str]; 2] = [&["get", "API_KEY"], &["run", "-k", "API_KEY", "--", "true"]];
 const RECORDS: usize = 1_000_000;
 /// Secrets in the vaults, beside `API_KEY`.
 const SIZES: [usize; 3] = [4, 1_000, 100_000];
@@ -101,6 +112,7 @@ fn main() -> Result<()> {
         return child(&task, Path::new(&vault));
     }
     kdf()?;
+    growth()?;
     let place = Place::new()?;
     support::policy(&place, POLICY)?;
     appends(&place)?;
@@ -109,23 +121,9 @@ fn main() -> Result<()> {
         let took = time(|| add_secrets(&place, stored..size))?;
         println!("with {size} secrets ({} for the new ones)", ms(took));
         stored = size;
-        for arguments in [
-            &["get", "API_KEY"][..],
-            &["run", "-k", "API_KEY", "--", "true"],
-        ] {
-            let start = || {
-                let status = place.secretctl(arguments).stdout(Stdio::null()).status()?;
-                if status.success() {
-                    Ok(())
-                } else {
-                    Err("the program failed".into())
-                }
-            };
-            report(
-                &format!("{}, unlock included", arguments.join(" ")),
-                calls(STARTS, start)?,
-                "",
-            );
+        for arguments in COMMANDS {
+            let what = format!("{}, unlock included", arguments.join(" "));
+            report(&what, calls(STARTS, || start(&place, arguments))?, "");
         }
         for (task, _) in TASKS
             .iter()
@@ -145,55 +143,107 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Argon2id with the parameters of new vaults, beside Debian's command with the same.
+/// Argon2id with the parameters of new vaults, and Debian's command with the same, in turns.
 fn kdf() -> Result<()> {
     let KdfParams {
         memory_kib,
         passes,
         lanes,
     } = KdfParams::DEFAULT;
-    println!("Argon2id, {memory_kib} KiB, {passes} passes, {lanes} lanes");
-    let ours = calls(STARTS, || {
-        black_box(crypto::password_key(
-            &password(),
-            b"saltsaltsaltsalt",
-            KdfParams::DEFAULT,
-        )?);
-        Ok(())
-    })?;
-    report("ours", ours, "");
-    let [memory, passes, lanes] = [memory_kib, passes, lanes].map(|number| number.to_string());
-    let arguments = [
-        "saltsaltsaltsalt",
-        "-id",
-        "-t",
-        &passes,
-        "-k",
-        &memory,
-        "-p",
-        &lanes,
-        "-r",
-    ];
-    let theirs = calls(STARTS, || {
-        let mut command = Command::new("argon2");
-        let piped = command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        let mut child = piped.spawn()?;
-        child
-            .stdin
-            .take()
-            .ok_or("a pipe")?
-            .write_all(password().expose())?;
-        child.wait()?;
-        Ok(())
-    });
-    match theirs {
-        Ok(theirs) => report("the command argon2", theirs, ""),
-        Err(error) => println!("  the command argon2: {error}"),
+    println!("Argon2id, {memory_kib} KiB, {passes} passes, {lanes} lanes, {KDF_TURNS} turns");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..KDF_TURNS {
+        ours.push(time(|| {
+            let (salt, params) = (SALT.as_bytes(), KdfParams::DEFAULT);
+            black_box(crypto::password_key(&password(), salt, params)?);
+            Ok(())
+        })?);
+        match time(argon2) {
+            Ok(took) => theirs.push(took),
+            Err(error) => {
+                println!("  the command argon2: {error}");
+                return Ok(());
+            }
+        }
+    }
+    let fastest = |samples: &[Duration]| samples.iter().min().copied().unwrap_or_default();
+    let both = [("fastest", fastest(&ours), fastest(&theirs))];
+    for (what, ours, theirs) in both
+        .into_iter()
+        .chain([("median", median(ours), median(theirs))])
+    {
+        let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+        println!(
+            "  {what}: ours {}, argon2 {}, {ratio:.2} of it",
+            ms(ours),
+            ms(theirs)
+        );
     }
     Ok(())
+}
+
+const SALT: &str = "saltsaltsaltsalt";
+
+fn argon2() -> Result<()> {
+    let KdfParams {
+        memory_kib,
+        passes,
+        lanes,
+    } = KdfParams::DEFAULT;
+    let [memory, passes, lanes] = [memory_kib, passes, lanes].map(|number| number.to_string());
+    let arguments = [
+        SALT, "-id", "-t", &passes, "-k", &memory, "-p", &lanes, "-r",
+    ];
+    let mut command = Command::new("argon2");
+    let piped = command.args(arguments).stdin(Stdio::piped());
+    let mut child = piped.stdout(Stdio::null()).spawn()?;
+    let mut stdin = child.stdin.take().ok_or("a pipe")?;
+    stdin.write_all(password().expose())?;
+    drop(stdin);
+    if child.wait()?.success() {
+        Ok(())
+    } else {
+        Err("it failed".into())
+    }
+}
+
+/// What grows with the number of secrets: whole starts of the program, whose passwords cost next to nothing, in turns.
+fn growth() -> Result<()> {
+    println!("a password that costs next to nothing, {GROWTH_TURNS} turns");
+    let mut places = Vec::new();
+    for size in SIZES {
+        let place = Place::with_kdf(CHEAP)?;
+        support::policy(&place, POLICY)?;
+        add_secrets(&place, 0..size)?;
+        places.push(place);
+    }
+    for arguments in COMMANDS {
+        let mut samples = SIZES.map(|_| Vec::new());
+        for _ in 0..GROWTH_TURNS {
+            for (place, samples) in places.iter().zip(&mut samples) {
+                samples.push(time(|| start(place, arguments))?);
+            }
+        }
+        let medians = samples.map(median);
+        println!("  {}", arguments.join(" "));
+        for (size, took) in SIZES.iter().zip(medians) {
+            let ratio = took.as_secs_f64() / medians[0].as_secs_f64();
+            println!(
+                "    {size:7} secrets {}, {ratio:.2} of the fewest",
+                ms(took)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn start(place: &Place, arguments: &[&str]) -> Result<()> {
+    let status = place.secretctl(arguments).stdout(Stdio::null()).status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the program failed".into())
+    }
 }
 
 /// A record, which is on the disk when it is done, beside what the disk takes for as many bytes.

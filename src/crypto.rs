@@ -44,7 +44,7 @@ pub enum CryptoError {
     /// More data than AES-GCM can seal under one nonce (64 GiB).
     #[error("too much data for one sealed blob")]
     TooLong,
-    /// Argon2id does not take these parameters, or there is too little memory for them.
+    /// Argon2id does not take these parameters, or there are too little memory or too few threads for them.
     #[error("the password cannot be hashed with these parameters")]
     Kdf,
 }
@@ -128,10 +128,11 @@ impl KdfParams {
     }
 }
 
-/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106, its lanes in parallel. Its working memory is wiped.
+/// `Argon2id(password, salt; version 0x13, 32 bytes)`, RFC 9106, with a thread for each lane: with fewer, it would get less of a busy
+/// machine than other programs. Its working memory is wiped.
 ///
 /// # Errors
-/// [`CryptoError::Kdf`] for parameters that are not acceptable, or too little memory.
+/// [`CryptoError::Kdf`] for parameters that are not acceptable, or where there are too little memory or too few threads for them.
 pub fn password_key(
     password: &SecretBytes,
     salt: &[u8],
@@ -141,6 +142,10 @@ pub fn password_key(
     if !params.is_acceptable() {
         return Err(CryptoError::Kdf);
     }
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(params.lanes as usize)
+        .build()
+        .map_err(|_| CryptoError::Kdf)?;
     let params = Params::new(
         params.memory_kib,
         params.passes,
@@ -153,7 +158,9 @@ pub fn password_key(
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let out = &mut *key.0;
     let hash = || argon2.hash_password_into_with_memory(password.expose(), salt, out, &mut memory);
-    wiping_the_stack(hash).map_err(|_| CryptoError::Kdf)?;
+    // The password is on the stack of the thread that begins.
+    let hashed = threads.install(|| wiping_the_stack(hash));
+    hashed.map_err(|_| CryptoError::Kdf)?;
     Ok(key)
 }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod refusal;
 mod tools;
 
 use std::io;

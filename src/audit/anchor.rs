@@ -110,14 +110,31 @@ impl Anchor {
     }
 
     /// Takes note of a record that is on the disk, unless a later one is known. Not synced: after a crash of the machine it may lag.
+    /// One that these keys did not write stays as it is: it may be of keys that another process has put in their place meanwhile.
     ///
     /// # Errors
     /// What the system says.
     pub(super) fn advance(&self, keys: &Keys, record: &Anchored) -> io::Result<()> {
+        self.write(keys, record, false)
+    }
+
+    /// The same, and one that these keys did not write is replaced.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn renew(&self, keys: &Keys, record: &Anchored) -> io::Result<()> {
+        self.write(keys, record, true)
+    }
+
+    fn write(&self, keys: &Keys, record: &Anchored, replaces: bool) -> io::Result<()> {
         let mut file = self.open_to_write()?;
         lock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let known = Anchored::from_bytes(&read(&mut file)?, keys);
-        if known.is_some_and(|known| known.sequence >= record.sequence) {
+        let present = read(&mut file)?;
+        let is_left = match Anchored::from_bytes(&present, keys) {
+            Some(known) => known.sequence >= record.sequence,
+            None => !present.is_empty() && !replaces,
+        };
+        if is_left {
             return Ok(());
         }
         let bytes = record.to_bytes(keys);
@@ -224,7 +241,7 @@ impl Log {
         }))
     }
 
-    /// Writes the anchor as the log is now, if it lags or is not there.
+    /// Writes the anchor as the log is now, if it lags, is not there or was changed.
     ///
     /// # Errors
     /// Any that reading the log gives; within, what the system says of the file.
@@ -234,7 +251,7 @@ impl Log {
         };
         let head = Head::read(connection, &self.keys)?;
         let time_ns = time_of(connection, head.sequence)?.unwrap_or_default();
-        Ok(anchor.advance(&self.keys, &Anchored::at(&head, time_ns)))
+        Ok(anchor.renew(&self.keys, &Anchored::at(&head, time_ns)))
     }
 }
 

@@ -76,13 +76,16 @@ fn a_change_of_several_records_is_followed_to_the_last() {
 }
 
 #[test]
-fn what_was_added_to_the_file_goes_with_the_next_record() {
+fn a_changed_file_stays_until_somebody_was_told() {
     let scene = Scene::new();
     let mut bytes = fs::read(scene.file()).expect("readable");
     bytes.extend_from_slice(b"more");
     fs::write(scene.file(), bytes).expect("written");
     assert!(matches!(scene.state(), AnchorState::Changed));
     scene.append(1);
+    assert!(matches!(scene.state(), AnchorState::Changed));
+    let written = scene.log().write_anchor(&scene.connection);
+    assert!(written.expect("readable").is_ok());
     scene.holds(6);
 }
 
@@ -181,6 +184,21 @@ fn what_is_wrong_with_the_file_is_told_apart() {
     .with_anchor(log.anchor().cloned());
     let state = other.anchor_state(&scene.connection).expect("readable");
     assert!(matches!(state, Some(AnchorState::Changed)), "{state:?}");
+    // A process with keys that are no more leaves alone what those in their place have written.
+    let written = fs::read(scene.file()).expect("readable");
+    let head = Head::read(&scene.connection, &log.keys).expect("readable");
+    let late = Anchored::at(
+        &Head {
+            sequence: 99,
+            ..head
+        },
+        0,
+    );
+    let anchor = other.anchor().expect("an anchor");
+    anchor.advance(&other.keys, &late).expect("left alone");
+    assert_eq!(fs::read(scene.file()).expect("readable"), written);
+    anchor.renew(&other.keys, &late).expect("written");
+    assert_ne!(fs::read(scene.file()).expect("readable"), written);
 }
 
 /// Nothing is written through a link, and nothing waits for a pipe.

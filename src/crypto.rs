@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod key;
+mod purpose;
+#[cfg(test)]
+mod tests;
+
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hkdf::Hkdf;
@@ -12,7 +17,12 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::secret::{Blocks, Kept, SecretBytes};
+use crate::secret::{Blocks, SecretBytes};
+
+use key::{Far, Place};
+
+pub use key::{Done, Formula, Key, KeyService, Task, split};
+pub use purpose::{Purpose, allowed_of_opened};
 
 /// Length of every key, in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -47,50 +57,12 @@ pub enum CryptoError {
     /// Argon2id does not take these parameters, or there are too little memory or too few threads for them.
     #[error("the password cannot be hashed with these parameters")]
     Kdf,
-}
-
-/// A 256-bit key: on a page for keys (see [`key_memory`](crate::secret::key_memory)), so that moving it leaves no copy behind,
-/// and wiped when dropped.
-pub struct Key(Kept<KEY_BYTES>);
-
-impl Key {
-    /// A new random key.
-    ///
-    /// # Errors
-    /// [`CryptoError::NoRandomness`].
-    pub fn random() -> Result<Self, CryptoError> {
-        let mut key = Self::zero();
-        getrandom::fill(&mut *key.0).map_err(|_| CryptoError::NoRandomness)?;
-        Ok(key)
-    }
-
-    /// The key that was stored as exactly [`KEY_BYTES`] bytes.
-    pub fn from_secret(bytes: &SecretBytes) -> Option<Self> {
-        Self::from_slice(bytes.expose())
-    }
-
-    /// As [`Key::from_secret`], from a part of stored bytes.
-    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
-        let mut key = Self::zero();
-        (bytes.len() == KEY_BYTES).then(|| key.0.copy_from_slice(bytes))?;
-        Some(key)
-    }
-
-    /// A second copy, wiped on its own.
-    pub fn duplicate(&self) -> Self {
-        let mut key = Self::zero();
-        key.0.copy_from_slice(&*self.0);
-        key
-    }
-
-    /// The bytes, to be sealed under another key.
-    pub fn expose(&self) -> &[u8; KEY_BYTES] {
-        &self.0
-    }
-
-    fn zero() -> Self {
-        Self(Kept::zero())
-    }
+    /// The key was elsewhere, and is gone.
+    #[error("the session that had the vault's keys is over")]
+    Locked,
+    /// The key is elsewhere, where this is not done with it.
+    #[error("this takes the master password: it is not done for a session")]
+    NotAllowed,
 }
 
 /// Cost of hashing a password with Argon2id (RFC 9106).
@@ -154,42 +126,54 @@ pub fn password_key(
     )
     .map_err(|_| CryptoError::Kdf)?;
     let mut memory = Blocks::new(params.block_count()).ok_or(CryptoError::Kdf)?;
-    let mut key = Key::zero();
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let out = &mut *key.0;
-    let hash = || argon2.hash_password_into_with_memory(password.expose(), salt, out, &mut memory);
-    // The password is on the stack of the thread that begins.
-    let hashed = threads.install(|| wiping_the_stack(hash));
-    hashed.map_err(|_| CryptoError::Kdf)?;
-    Ok(key)
+    Key::made(|out| {
+        let hash =
+            || argon2.hash_password_into_with_memory(password.expose(), salt, out, &mut memory);
+        // The password is on the stack of the thread that begins.
+        let hashed = threads.install(|| wiping_the_stack(hash));
+        hashed.map_err(|_| CryptoError::Kdf)
+    })
 }
 
 /// `HKDF-SHA256(ikm = key, salt, info = label, 32 bytes)`, RFC 5869. One label for each purpose.
-pub fn derive(key: &Key, salt: &[u8], label: &str) -> Key {
-    hkdf(&*key.0, salt, label.as_bytes())
+///
+/// # Errors
+/// [`CryptoError::NotAllowed`] of a key that is elsewhere.
+pub fn derive(key: &Key, salt: &[u8], label: &str) -> Result<Key, CryptoError> {
+    hkdf(key.expose()?, salt, label.as_bytes())
 }
 
-fn hkdf(ikm: &[u8], salt: &[u8], info: &[u8]) -> Key {
-    let mut derived = Key::zero();
-    let out = &mut *derived.0;
-    let expanded = wiping_the_stack(|| Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out));
-    debug_assert!(
-        expanded.is_ok(),
-        "32 bytes are within HKDF's limit of 255 * 32"
-    );
-    derived
+fn hkdf(ikm: &[u8], salt: &[u8], info: &[u8]) -> Result<Key, CryptoError> {
+    // 32 bytes are within HKDF's limit of 255 * 32.
+    Key::made(|out| {
+        wiping_the_stack(|| Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out))
+            .map_err(|_| CryptoError::TooLong)
+    })
 }
 
 /// `nonce ‖ AES-256-GCM(key, nonce, plaintext; associated data = parts) ‖ tag`, NIST SP 800-38D, under a new random
 /// nonce. The key must not seal more than 2^32 blobs.
 ///
 /// # Errors
-/// [`CryptoError::NoRandomness`], [`CryptoError::TooLong`].
+/// [`CryptoError::NoRandomness`], [`CryptoError::TooLong`]; [`CryptoError::Locked`] and [`CryptoError::NotAllowed`] of a key that is
+/// elsewhere.
 pub fn seal(key: &Key, parts: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+    let place = framed(parts);
+    match key.place() {
+        Place::Here(key) => encrypt(key, &place, plaintext),
+        Place::Elsewhere(far) => Ok(far
+            .work(Formula::Seal, &place, plaintext)?
+            .expose()
+            .to_vec()),
+    }
+}
+
+fn encrypt(key: &[u8; KEY_BYTES], place: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
     let nonce: [u8; NONCE_BYTES] = random()?;
     let payload = Payload {
         msg: plaintext,
-        aad: &framed(parts),
+        aad: place,
     };
     let sealed = wiping_the_stack(|| cipher(key).encrypt(&Nonce::from(nonce), payload))
         .map_err(|_| CryptoError::TooLong)?;
@@ -199,26 +183,58 @@ pub fn seal(key: &Key, parts: &[&[u8]], plaintext: &[u8]) -> Result<Vec<u8>, Cry
 /// Undoes [`seal`].
 ///
 /// # Errors
-/// [`CryptoError::NotAuthentic`] unless the blob was sealed with this key and these parts, and not changed since.
+/// [`CryptoError::NotAuthentic`] unless the blob was sealed with this key and these parts, and not changed since;
+/// [`CryptoError::Locked`] and [`CryptoError::NotAllowed`] of a key that is elsewhere.
 pub fn open(key: &Key, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
-    wiping_the_stack(|| decrypt(&cipher(key), parts, blob))
+    let place = framed(parts);
+    match key.place() {
+        Place::Here(key) => wiping_the_stack(|| decrypt(&cipher(key), &place, blob)),
+        Place::Elsewhere(far) => far.work(Formula::Open, &place, blob),
+    }
 }
 
 /// A key of [`open`] for many blobs, to be kept no longer than they take: as [`MacKey`].
-pub struct OpenKey(Aes256Gcm);
+pub struct OpenKey(Ready<Aes256Gcm>);
+
+/// A key made ready for many uses, if it is here.
+enum Ready<T> {
+    Here(T),
+    Elsewhere(Far),
+}
+
+impl<T> Ready<T> {
+    fn new(key: &Key, make: impl FnOnce(&[u8; KEY_BYTES]) -> T) -> Self {
+        match key.place() {
+            Place::Here(key) => Self::Here(make(key)),
+            Place::Elsewhere(far) => Self::Elsewhere(far.duplicate()),
+        }
+    }
+}
 
 impl OpenKey {
     /// Of this key.
     pub fn new(key: &Key) -> Self {
-        Self(cipher(key))
+        Self(Ready::new(key, cipher))
     }
 
-    /// As [`open`].
+    /// As [`open`] for each of these places and blobs, the parts of the places [`framed`]. A service is asked about all at once.
     ///
     /// # Errors
-    /// As [`open`].
-    pub fn open(&self, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
-        decrypt(&self.0, parts, blob)
+    /// [`CryptoError::Locked`]; within, as [`open`].
+    pub fn open_all(&self, sealed: &[(Vec<u8>, &[u8])]) -> Result<Vec<Done>, CryptoError> {
+        match &self.0 {
+            Ready::Here(cipher) => Ok(sealed
+                .iter()
+                .map(|(place, blob)| decrypt(cipher, place, blob))
+                .collect()),
+            Ready::Elsewhere(far) => {
+                let tasks: Vec<_> = sealed
+                    .iter()
+                    .map(|(place, blob)| far.task(Formula::Open, place, blob))
+                    .collect();
+                far.work_all(&tasks)
+            }
+        }
     }
 }
 
@@ -228,13 +244,13 @@ impl Drop for OpenKey {
     }
 }
 
-fn decrypt(cipher: &Aes256Gcm, parts: &[&[u8]], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
+fn decrypt(cipher: &Aes256Gcm, place: &[u8], blob: &[u8]) -> Result<SecretBytes, CryptoError> {
     let (nonce, sealed) = blob
         .split_first_chunk::<NONCE_BYTES>()
         .ok_or(CryptoError::NotAuthentic)?;
     let payload = Payload {
         msg: sealed,
-        aad: &framed(parts),
+        aad: place,
     };
     cipher
         .decrypt(&Nonce::from(*nonce), payload)
@@ -252,8 +268,19 @@ pub fn open_without_place(key: &Key, blob: &[u8]) -> Result<SecretBytes, CryptoE
 }
 
 /// `HMAC-SHA256(key, parts)`, RFC 2104.
-pub fn mac(key: &Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-    wiping_the_stack(|| hmac_of(key, parts).finalize().into_bytes().into())
+///
+/// # Errors
+/// [`CryptoError::Locked`] and [`CryptoError::NotAllowed`] of a key that is elsewhere.
+pub fn mac(key: &Key, parts: &[&[u8]]) -> Result<[u8; MAC_BYTES], CryptoError> {
+    match key.place() {
+        Place::Here(key) => Ok(wiping_the_stack(|| {
+            hmac_of(key, parts).finalize().into_bytes().into()
+        })),
+        Place::Elsewhere(far) => {
+            let code = far.work(Formula::Mac, &framed(parts), &[])?;
+            code.expose().try_into().map_err(|_| CryptoError::Locked)
+        }
+    }
 }
 
 /// `SHA-256(parts)`, FIPS 180-4, each part with its length in front. Anybody can make it: it shows damage, not tampering.
@@ -262,23 +289,102 @@ pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Whether `code` is the [`mac`] of `parts`, in a time that does not depend on where they differ.
-pub fn mac_is_valid(key: &Key, parts: &[&[u8]], code: &[u8]) -> bool {
-    wiping_the_stack(|| hmac_of(key, parts).verify_slice(code).is_ok())
+///
+/// # Errors
+/// As [`mac`].
+pub fn mac_is_valid(key: &Key, parts: &[&[u8]], code: &[u8]) -> Result<bool, CryptoError> {
+    match key.place() {
+        Place::Here(key) => Ok(wiping_the_stack(|| {
+            hmac_of(key, parts).verify_slice(code).is_ok()
+        })),
+        Place::Elsewhere(far) => is_yes(&far.work(Formula::IsValid, &framed(parts), code)?),
+    }
+}
+
+fn is_yes(answer: &SecretBytes) -> Result<bool, CryptoError> {
+    match answer.expose() {
+        [answer] => Ok(*answer == 1),
+        _ => Err(CryptoError::Locked),
+    }
 }
 
 /// A key of [`mac`] for many messages, to be kept no longer than they take: what depends on the key alone is done once, and
 /// what the formula leaves on the stack is overwritten once, with the key.
-pub struct MacKey(Hmac<Sha256>);
+pub struct MacKey(Ready<Hmac<Sha256>>);
 
 impl MacKey {
     /// Of this key.
     pub fn new(key: &Key) -> Self {
-        Self(hmac(key))
+        Self(Ready::new(key, hmac))
+    }
+
+    /// Whether each use goes to a service, so that many at once are better than one by one.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.0, Ready::Elsewhere(_))
     }
 
     /// As [`mac_is_valid`].
-    pub fn is_valid(&self, parts: &[&[u8]], code: &[u8]) -> bool {
-        with_parts(self.0.clone(), parts).verify_slice(code).is_ok()
+    ///
+    /// # Errors
+    /// As [`mac`].
+    pub fn is_valid(&self, parts: &[&[u8]], code: &[u8]) -> Result<bool, CryptoError> {
+        match &self.0 {
+            Ready::Here(hmac) => Ok(with_parts(hmac.clone(), parts).verify_slice(code).is_ok()),
+            Ready::Elsewhere(far) => is_yes(&far.work(Formula::IsValid, &framed(parts), code)?),
+        }
+    }
+
+    /// As [`mac_is_valid`] for each of these messages and codes, the parts of the messages [`framed`].
+    ///
+    /// # Errors
+    /// As [`mac`].
+    pub fn are_valid(&self, coded: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<bool>, CryptoError> {
+        match &self.0 {
+            Ready::Here(hmac) => Ok(coded
+                .iter()
+                .map(|(message, code)| {
+                    hmac.clone()
+                        .chain_update(message)
+                        .verify_slice(code)
+                        .is_ok()
+                })
+                .collect()),
+            Ready::Elsewhere(far) => {
+                let tasks: Vec<_> = coded
+                    .iter()
+                    .map(|(message, code)| far.task(Formula::IsValid, message, code))
+                    .collect();
+                let done = far.work_all(&tasks)?;
+                done.into_iter().map(|done| is_yes(&done?)).collect()
+            }
+        }
+    }
+
+    /// As [`mac`] for each of these messages, their parts [`framed`].
+    ///
+    /// # Errors
+    /// As [`mac`].
+    pub fn mac_all(&self, messages: &[Vec<u8>]) -> Result<Vec<[u8; MAC_BYTES]>, CryptoError> {
+        match &self.0 {
+            Ready::Here(hmac) => Ok(messages
+                .iter()
+                .map(|message| {
+                    hmac.clone()
+                        .chain_update(message)
+                        .finalize()
+                        .into_bytes()
+                        .into()
+                })
+                .collect()),
+            Ready::Elsewhere(far) => {
+                let tasks: Vec<_> = messages
+                    .iter()
+                    .map(|message| far.task(Formula::Mac, message, &[]))
+                    .collect();
+                let code = |done: Done| done?.expose().try_into().map_err(|_| CryptoError::Locked);
+                far.work_all(&tasks)?.into_iter().map(code).collect()
+            }
+        }
     }
 }
 
@@ -286,6 +392,27 @@ impl Drop for MacKey {
     fn drop(&mut self) {
         zeroize::zeroize_stack::<STACK_BYTES>();
     }
+}
+
+/// What a [`KeyService`] does with a key that it has here, for a [`Task`]. A blob of keys is not opened so: see [`split`].
+///
+/// # Errors
+/// As the formula; [`CryptoError::NotAllowed`].
+pub fn work(key: &Key, formula: Formula, place: &[u8], data: &[u8]) -> Done {
+    let key = key.expose()?;
+    wiping_the_stack(|| match formula {
+        Formula::Seal => encrypt(key, place, data).map(SecretBytes::from_vec),
+        Formula::Open => decrypt(&cipher(key), place, data),
+        Formula::Mac => {
+            let code = hmac(key).chain_update(place).finalize().into_bytes();
+            Ok(SecretBytes::from_vec(code.to_vec()))
+        }
+        Formula::IsValid => {
+            let is_valid = hmac(key).chain_update(place).verify_slice(data).is_ok();
+            Ok(SecretBytes::from_vec(vec![is_valid.into()]))
+        }
+        Formula::OpenKeys => Err(CryptoError::NotAllowed),
+    })
 }
 
 /// Random bytes of the operating system.
@@ -310,18 +437,18 @@ fn wiping_the_stack<T>(formula: impl FnOnce() -> T) -> T {
     result
 }
 
-fn cipher(key: &Key) -> Aes256Gcm {
-    Aes256Gcm::new((&*key.0).into())
+fn cipher(key: &[u8; KEY_BYTES]) -> Aes256Gcm {
+    Aes256Gcm::new(key.into())
 }
 
-fn hmac(key: &Key) -> Hmac<Sha256> {
+fn hmac(key: &[u8; KEY_BYTES]) -> Hmac<Sha256> {
     // RFC 2104 fills a short key up with zeros to a block of the hash; done here, it cannot fail.
     let mut block = Zeroizing::new([0; SHA256_BLOCK_BYTES]);
-    block[..KEY_BYTES].copy_from_slice(&*key.0);
+    block[..KEY_BYTES].copy_from_slice(key);
     <Hmac<Sha256> as KeyInit>::new((&*block).into())
 }
 
-fn hmac_of(key: &Key, parts: &[&[u8]]) -> Hmac<Sha256> {
+fn hmac_of(key: &[u8; KEY_BYTES], parts: &[&[u8]]) -> Hmac<Sha256> {
     with_parts(hmac(key), parts)
 }
 
@@ -333,7 +460,8 @@ fn with_parts(mut hmac: Hmac<Sha256>, parts: &[&[u8]]) -> Hmac<Sha256> {
     hmac
 }
 
-fn framed(parts: &[&[u8]]) -> Vec<u8> {
+/// The parts as they are authenticated: each with its length in front.
+pub fn framed(parts: &[&[u8]]) -> Vec<u8> {
     let mut framed =
         Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
     for part in parts {
@@ -346,194 +474,4 @@ fn framed(parts: &[&[u8]]) -> Vec<u8> {
 /// In eight bytes, big-endian.
 fn length(part: &[u8]) -> [u8; 8] {
     (part.len() as u64).to_be_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits = hex
-            .as_bytes()
-            .chunks(2)
-            .map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-        digits
-            .map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal"))
-            .collect()
-    }
-
-    fn key(start: &[u8]) -> Key {
-        let mut key = Key::zero();
-        key.0[..start.len()].copy_from_slice(start);
-        key
-    }
-
-    /// GCM specification (McGrew and Viega), test cases 13 and 14.
-    #[test]
-    fn aes_256_gcm_vectors() {
-        let nonce = [0; NONCE_BYTES];
-        let cases = [
-            ("", "530f8afbc74536b9a963b4f1c4cb738b"),
-            (
-                "00000000000000000000000000000000",
-                "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919",
-            ),
-        ];
-        for (plaintext, sealed) in cases {
-            let blob = [nonce.as_slice(), &bytes(sealed)].concat();
-            let opened = open(&key(&[]), &[], &blob).expect("authentic");
-            assert_eq!(opened.expose(), bytes(plaintext));
-        }
-    }
-
-    /// RFC 5869, appendices A.1 and A.3: the first 32 bytes.
-    #[test]
-    fn hkdf_vectors() {
-        let ikm = [0x0b; 22];
-        let derived = hkdf(
-            &ikm,
-            &bytes("000102030405060708090a0b0c"),
-            &bytes("f0f1f2f3f4f5f6f7f8f9"),
-        );
-        assert_eq!(
-            derived.expose(),
-            &*bytes("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf")
-        );
-        let derived = hkdf(&ikm, &[], &[]);
-        assert_eq!(
-            derived.expose(),
-            &*bytes("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d")
-        );
-    }
-
-    /// RFC 4231, test cases 1 and 2. Their keys are shorter than ours; HMAC fills up with zeros.
-    #[test]
-    fn hmac_vectors() {
-        let cases: [(&[u8], &[u8], &str); 2] = [
-            (
-                &[0x0b; 20],
-                b"Hi There",
-                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
-            ),
-            (
-                b"Jefe",
-                b"what do ya want for nothing?",
-                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
-            ),
-        ];
-        for (start, message, code) in cases {
-            let code_found = hmac(&key(start))
-                .chain_update(message)
-                .finalize()
-                .into_bytes();
-            assert_eq!(code_found.as_slice(), bytes(code));
-        }
-    }
-
-    /// The reference implementation's `test.c`: version 0x13, 2 passes, 256 KiB.
-    #[test]
-    fn argon2id_vectors() {
-        let password = SecretBytes::from_vec(b"password".to_vec());
-        let hash = |lanes| {
-            let params = KdfParams {
-                memory_kib: 256,
-                passes: 2,
-                lanes,
-            };
-            *password_key(&password, b"somesalt", params)
-                .expect("acceptable")
-                .expose()
-        };
-        assert_eq!(
-            hash(1),
-            *bytes("9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe")
-        );
-        assert_eq!(
-            hash(2),
-            *bytes("6d093c501fd5999645e0ea3bf620d7b8be7fd2db59c20d9fff9539da2bf57037")
-        );
-    }
-
-    #[test]
-    fn kdf_parameters_out_of_range_are_refused() {
-        let bad = [
-            (7, 1, 1),
-            (8, 0, 1),
-            (8, 1, 0),
-            (15, 1, 2),
-            (1024 * 1024 + 1, 1, 1),
-            (1024, 65, 1),
-            (1024, 1, 65),
-        ];
-        for (memory_kib, passes, lanes) in bad {
-            let params = KdfParams {
-                memory_kib,
-                passes,
-                lanes,
-            };
-            let result = password_key(
-                &SecretBytes::from_vec(b"password".to_vec()),
-                &[0; SALT_BYTES],
-                params,
-            );
-            assert_eq!(result.err(), Some(CryptoError::Kdf), "{params:?}");
-        }
-        assert!(KdfParams::DEFAULT.is_acceptable());
-    }
-
-    #[test]
-    fn parts_are_framed_by_their_lengths() {
-        assert_eq!(
-            framed(&[b"ab", b""]),
-            b"\0\0\0\0\0\0\0\x02ab\0\0\0\0\0\0\0\0"
-        );
-        let code = mac(&key(b"k"), &[b"ab", b"c"]);
-        assert!(mac_is_valid(&key(b"k"), &[b"ab", b"c"], &code));
-        let others: [&[&[u8]]; 3] = [&[b"a", b"bc"], &[b"abc"], &[b"ab", b"c", b""]];
-        for other in others {
-            assert!(!mac_is_valid(&key(b"k"), other, &code));
-        }
-        assert!(!mac_is_valid(&key(b"l"), &[b"ab", b"c"], &code));
-        assert!(!mac_is_valid(&key(b"k"), &[b"ab", b"c"], &code[..31]));
-    }
-
-    #[test]
-    fn short_blobs_are_not_authentic() {
-        for length in 0..NONCE_BYTES + TAG_BYTES {
-            assert_eq!(
-                open(&key(&[]), &[], &vec![0; length]).err(),
-                Some(CryptoError::NotAuthentic)
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_sealed_opens_in_its_place_only(
-            plaintext: Vec<u8>, place: Vec<u8>, other: Vec<u8>, start: [u8; 32], flip: prop::sample::Index,
-        ) {
-            let key = key(&start);
-            let mut blob = seal(&key, &[&place, b"x"], &plaintext).expect("sealed");
-            prop_assert_eq!(blob.len(), NONCE_BYTES + plaintext.len() + TAG_BYTES);
-            let opened = open(&key, &[&place, b"x"], &blob).expect("authentic");
-            prop_assert_eq!(opened.expose(), &*plaintext);
-            if other != place {
-                prop_assert!(open(&key, &[&other, b"x"], &blob).is_err());
-            }
-            let again = seal(&key, &[&place, b"x"], &plaintext).expect("sealed");
-            prop_assert_ne!(&again, &blob, "each blob has its own nonce");
-            let bit = flip.index(blob.len() * 8);
-            blob[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(open(&key, &[&place, b"x"], &blob).is_err());
-        }
-
-        #[test]
-        fn different_lists_are_framed_differently(a: Vec<Vec<u8>>, b: Vec<Vec<u8>>) {
-            fn parts(list: &[Vec<u8>]) -> Vec<&[u8]> {
-                list.iter().map(Vec::as_slice).collect()
-            }
-            prop_assert_eq!(framed(&parts(&a)) == framed(&parts(&b)), a == b);
-        }
-    }
 }

@@ -204,9 +204,17 @@ async fn neither_the_password_nor_what_it_gives_stays() {
         purposes,
     } = keys(&scene.sandbox);
     let keys = Wanted::new()
-        .secret("the master key", master.expose(), PIECE_BYTES)
-        .secret("the wrapping key", wrapping.expose(), PIECE_BYTES)
-        .secret("the data key", data.expose(), PIECE_BYTES);
+        .secret(
+            "the master key",
+            master.expose().expect("here"),
+            PIECE_BYTES,
+        )
+        .secret(
+            "the wrapping key",
+            wrapping.expose().expect("here"),
+            PIECE_BYTES,
+        )
+        .secret("the data key", data.expose().expect("here"), PIECE_BYTES);
     let places = |wanted: &Wanted| -> Vec<String> {
         let found = wanted.search(agent.pid);
         found.iter().map(ToString::to_string).collect()
@@ -218,8 +226,8 @@ async fn neither_the_password_nor_what_it_gives_stays() {
     let mut kept = Wanted::new().bytes("the password", password, PIECE_BYTES);
     let mut pieces = password.len() / PIECE_BYTES;
     for (label, key) in &purposes {
-        kept = kept.bytes(label, key.expose(), PIECE_BYTES);
-        pieces += key.expose().len() / PIECE_BYTES;
+        kept = kept.bytes(label, key.expose().expect("here"), PIECE_BYTES);
+        pieces += key.expose().expect("here").len() / PIECE_BYTES;
     }
     let found = places(&kept);
     match key_memory() {
@@ -230,7 +238,7 @@ async fn neither_the_password_nor_what_it_gives_stays() {
     }
     // Nor in a core that a debugger writes, which heeds what the process asked to be left out.
     if let Some(core) = core_of(agent.pid) {
-        let secrets = kept.bytes("the data key", data.expose(), PIECE_BYTES);
+        let secrets = kept.bytes("the data key", data.expose().expect("here"), PIECE_BYTES);
         let found = secrets.search_bytes("the core", &core);
         let names: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(names, [""; 0]);
@@ -278,7 +286,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     let password = SecretBytes::from_vec(PASSWORD.into());
     let both_salts = [salt.as_slice(), &hashing[..SALT_BYTES]].concat();
     let master = crypto::password_key(&password, &both_salts, KdfParams::DEFAULT).expect("a key");
-    let wrapping = crypto::derive(&master, &id, "dek-v1");
+    let wrapping = crypto::derive(&master, &id, "dek-v1").expect("a key");
     let created_at: jiff::Timestamp = (meta["created_at"].as_str())
         .and_then(|text| text.parse().ok())
         .expect("a time");
@@ -298,7 +306,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     let data = crypto::open(&wrapping, &parts, &row("dek")).expect("authentic");
     let data = Key::from_secret(&data).expect("a key");
     let labels = ["record-v1", "name-index-v1", "audit-detail-v1", "cache-v1"];
-    let purposes = labels.map(|label| (label, crypto::derive(&data, &id, label)));
+    let purposes = labels.map(|label| (label, crypto::derive(&data, &id, label).expect("a key")));
     Keys {
         master,
         wrapping,

@@ -18,7 +18,7 @@ use ulid::Ulid;
 
 use super::chain::{Hash, Head};
 use super::{AuditError, Keys, Log};
-use crate::crypto::{self, MAC_BYTES};
+use crate::crypto::{self, CryptoError, MAC_BYTES};
 
 const DIR_MODE: u32 = 0o700;
 /// Longest wait for the lock: for a whole queue of processes on a busy machine.
@@ -55,16 +55,23 @@ impl Anchored {
         }
     }
 
-    fn to_bytes(self, keys: &Keys) -> Vec<u8> {
+    fn to_bytes(self, keys: &Keys) -> Result<Vec<u8>, CryptoError> {
         let (sequence, time) = (self.sequence.to_be_bytes(), self.time_ns.to_be_bytes());
         let body = [MAGIC.as_slice(), &sequence, &time, &self.hash].concat();
-        let mac = crypto::mac(&keys.anchor, &[&keys.vault_id, &body]);
-        [body.as_slice(), &mac].concat()
+        let mac = crypto::mac(&keys.anchor, &[&keys.vault_id, &body])?;
+        Ok([body.as_slice(), &mac].concat())
     }
 
-    fn from_bytes(bytes: &[u8], keys: &Keys) -> Option<Self> {
-        let (body, mac) = bytes.split_first_chunk::<BODY_BYTES>()?;
-        crypto::mac_is_valid(&keys.anchor, &[&keys.vault_id, body], mac).then_some(())?;
+    /// None if it is not as this vault wrote it.
+    fn from_bytes(bytes: &[u8], keys: &Keys) -> Result<Option<Self>, CryptoError> {
+        let Some((body, mac)) = bytes.split_first_chunk::<BODY_BYTES>() else {
+            return Ok(None);
+        };
+        let is_valid = crypto::mac_is_valid(&keys.anchor, &[&keys.vault_id, body], mac)?;
+        Ok(is_valid.then(|| Self::from_body(body)).flatten())
+    }
+
+    fn from_body(body: &[u8; BODY_BYTES]) -> Option<Self> {
         let (sequence, rest) = body[MAGIC.len()..].split_first_chunk()?;
         let (time_ns, hash) = rest.split_first_chunk()?;
         Some(Self {
@@ -130,14 +137,15 @@ impl Anchor {
         let mut file = self.open_to_write()?;
         lock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let present = read(&mut file)?;
-        let is_left = match Anchored::from_bytes(&present, keys) {
+        let known = Anchored::from_bytes(&present, keys).map_err(io::Error::other)?;
+        let is_left = match known {
             Some(known) => known.sequence >= record.sequence,
             None => !present.is_empty() && !replaces,
         };
         if is_left {
             return Ok(());
         }
-        let bytes = record.to_bytes(keys);
+        let bytes = record.to_bytes(keys).map_err(io::Error::other)?;
         file.rewind()?;
         file.write_all(&bytes)?;
         file.set_len(bytes.len() as u64)
@@ -173,7 +181,10 @@ impl Anchor {
             Err(error) => Err(AnchorState::Unreadable(error)),
             // Made, and the machine went down before it was written.
             Ok(bytes) if bytes.is_empty() => Err(AnchorState::Missing),
-            Ok(bytes) => Anchored::from_bytes(&bytes, keys).ok_or(AnchorState::Changed),
+            Ok(bytes) => match Anchored::from_bytes(&bytes, keys) {
+                Ok(known) => known.ok_or(AnchorState::Changed),
+                Err(error) => Err(AnchorState::Unreadable(io::Error::other(error))),
+            },
         }
     }
 }

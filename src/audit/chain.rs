@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{AuditError, Keys};
-use crate::crypto::{self, MAC_BYTES, MacKey, TAG_BYTES};
+use crate::crypto::{self, CryptoError, MAC_BYTES, MacKey, TAG_BYTES};
 
 /// Version of the canonical form, part of every hash.
 const CHAIN_VERSION: &[u8] = b"secretctl audit 1";
@@ -28,6 +28,9 @@ pub const SCHEMA: &str = "
         hash      BLOB NOT NULL
     ) STRICT;
 ";
+
+/// Records that are judged at once by keys that are elsewhere.
+const BATCH_RECORDS: usize = 256;
 
 /// The columns in the order in which [`Row::read`] and [`stored_hash`] expect them.
 pub(super) const COLUMNS: &str =
@@ -67,16 +70,18 @@ impl<'a> Row<'a> {
         })
     }
 
-    /// `HMAC-SHA256(audit key of the epoch, version, vault, every column)`; none if there is no such epoch.
-    pub(super) fn hash(&self, keys: &Keys) -> Option<Hash> {
-        let epoch = keys.epochs.get(self.epoch)?;
-        Some(self.with_parts(&keys.vault_id, |parts| crypto::mac(&epoch.chain, parts)))
+    /// `HMAC-SHA256(audit key of the epoch, version, vault, every column)`.
+    pub(super) fn hash(&self, keys: &Keys) -> Result<Hash, AuditError> {
+        let epoch = keys.epochs.get(self.epoch).ok_or(AuditError::OtherEpoch)?;
+        let mac = |parts: &[&[u8]]| crypto::mac(&epoch.chain, parts);
+        Ok(self.with_parts(&keys.vault_id, mac)?)
     }
 
-    pub(super) fn is_authentic(&self, checker: &Checker, hash: &[u8]) -> bool {
-        let key = usize::try_from(self.epoch).ok();
-        let key = key.and_then(|epoch| checker.epochs.get(epoch));
-        key.is_some_and(|key| self.with_parts(&checker.vault_id, |parts| key.is_valid(parts, hash)))
+    pub(super) fn is_authentic(&self, checker: &Checker, hash: &[u8]) -> Result<bool, CryptoError> {
+        let Some((_, key)) = checker.key(self.epoch) else {
+            return Ok(false);
+        };
+        self.with_parts(&checker.vault_id, |parts| key.is_valid(parts, hash))
     }
 
     fn with_parts<T>(&self, vault_id: &[u8; 16], use_parts: impl FnOnce(&[&[u8]]) -> T) -> T {
@@ -137,6 +142,66 @@ impl Checker {
                 .map(|epoch| MacKey::new(&epoch.chain))
                 .collect(),
         }
+    }
+
+    fn key(&self, epoch: i64) -> Option<(usize, &MacKey)> {
+        let epoch = usize::try_from(epoch).ok()?;
+        Some((epoch, self.epochs.get(epoch)?))
+    }
+
+    /// Of each record up to `last`, in their order, whether it is authentic. None where the keys are here, which takes no longer one by
+    /// one.
+    pub(super) fn verdicts(
+        &self,
+        connection: &Connection,
+        last: i64,
+    ) -> Result<Option<Vec<bool>>, AuditError> {
+        if !self.epochs.iter().any(MacKey::is_elsewhere) {
+            return Ok(None);
+        }
+        let query =
+            format!("SELECT {COLUMNS} FROM audit_log WHERE sequence <= ?1 ORDER BY sequence");
+        let mut statement = connection.prepare(&query)?;
+        let mut rows = statement.query([last])?;
+        let mut verdicts = Vec::new();
+        // Records of one epoch follow each other.
+        let mut batch = (0, Vec::new());
+        while let Some(row) = rows.next()? {
+            let coded = self.coded(row);
+            let is_other = coded.as_ref().is_none_or(|(epoch, _)| *epoch != batch.0);
+            if is_other || batch.1.len() == BATCH_RECORDS {
+                self.judge(&mut batch, &mut verdicts)?;
+            }
+            match coded {
+                None => verdicts.push(false),
+                Some((epoch, coded)) => {
+                    batch.0 = epoch;
+                    batch.1.push(coded);
+                }
+            }
+        }
+        self.judge(&mut batch, &mut verdicts)?;
+        Ok(Some(verdicts))
+    }
+
+    /// The epoch of a record, and what its hash is of; none if it cannot be a record of ours.
+    fn coded(&self, row: &rusqlite::Row) -> Option<(usize, (Vec<u8>, Vec<u8>))> {
+        let (record, hash) = (Row::read(row).ok()?, stored_hash(row).ok()?);
+        let (epoch, _) = self.key(record.epoch)?;
+        let message = record.with_parts(&self.vault_id, crypto::framed);
+        Some((epoch, (message, hash.to_vec())))
+    }
+
+    fn judge(
+        &self,
+        (epoch, coded): &mut (usize, Vec<(Vec<u8>, Vec<u8>)>),
+        verdicts: &mut Vec<bool>,
+    ) -> Result<(), AuditError> {
+        if let Some(key) = self.epochs.get(*epoch) {
+            verdicts.extend(key.are_valid(coded)?);
+        }
+        coded.clear();
+        Ok(())
     }
 }
 
@@ -203,8 +268,11 @@ impl Head {
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, AuditError> {
         let sealed = metadata(connection, HEAD_ROW)?.ok_or(AuditError::NoHead)?;
-        let opened = crypto::open(&keys.head, &head_place(keys), &sealed)
-            .map_err(|_| AuditError::ForgedHead)?;
+        let opened =
+            crypto::open(&keys.head, &head_place(keys), &sealed).map_err(|error| match error {
+                CryptoError::NotAuthentic => AuditError::ForgedHead,
+                other => other.into(),
+            })?;
         Self::from_bytes(opened.expose()).ok_or(AuditError::ForgedHead)
     }
 

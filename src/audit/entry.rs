@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AuditError, DETAIL_MAX_BYTES, Epoch, Keys, chain};
-use crate::crypto;
+use crate::crypto::{self, CryptoError, MacKey};
 use crate::name::SecretName;
 
 /// Length of a name's fingerprint, in bytes: enough to tell all names of a vault apart.
@@ -236,18 +236,30 @@ impl Entry {
     }
 
     /// One fingerprint behind the other.
-    pub(super) fn fingerprints(&self, keys: &Epoch) -> Vec<u8> {
-        self.keys
+    pub(super) fn fingerprints(&self, keys: &Epoch) -> Result<Vec<u8>, CryptoError> {
+        let names: Vec<Vec<u8>> = self.keys.iter().map(fingerprinted).collect();
+        let codes = MacKey::new(&keys.fingerprint).mac_all(&names)?;
+        Ok(codes
             .iter()
-            .flat_map(|name| fingerprint(keys, name))
-            .collect()
+            .flat_map(|code| &code[..FINGERPRINT_BYTES])
+            .copied()
+            .collect())
     }
 }
 
 /// Stands for a name in the open columns. Keyed: a bare hash of a name can be guessed.
-pub(super) fn fingerprint(keys: &Epoch, name: &SecretName) -> [u8; FINGERPRINT_BYTES] {
-    let whole = crypto::mac(&keys.fingerprint, &[name.as_str().as_bytes()]);
+pub(super) fn fingerprint(
+    keys: &Epoch,
+    name: &SecretName,
+) -> Result<[u8; FINGERPRINT_BYTES], CryptoError> {
+    let [whole] = MacKey::new(&keys.fingerprint).mac_all(&[fingerprinted(name)])?[..] else {
+        return Err(CryptoError::Locked);
+    };
     let mut start = [0; FINGERPRINT_BYTES];
     start.copy_from_slice(&whole[..FINGERPRINT_BYTES]);
-    start
+    Ok(start)
+}
+
+fn fingerprinted(name: &SecretName) -> Vec<u8> {
+    crypto::framed(&[name.as_str().as_bytes()])
 }

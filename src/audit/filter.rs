@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 
 use super::entry::{Action, FINGERPRINT_BYTES, Outcome, Source, fingerprint};
 use super::{Keys, Record};
+use crate::crypto::CryptoError;
 use crate::name::{KeyPattern, SecretName};
 
 /// Which records are wanted. All that is given must be true of a record.
@@ -70,7 +71,7 @@ impl Actions {
 
 impl Filter {
     /// What the database is asked: conditions, and their parameters in order.
-    pub(super) fn conditions(&self, keys: &Keys) -> (String, Vec<Value>) {
+    pub(super) fn conditions(&self, keys: &Keys) -> Result<(String, Vec<Value>), CryptoError> {
         let word = |word: &str| Value::Text(word.to_owned());
         let name = self.key.as_ref().and_then(KeyPattern::exact);
         let all = [
@@ -99,7 +100,7 @@ impl Filter {
             .filter_map(|(condition, value)| Some((condition.to_owned(), value?)));
         let (mut conditions, mut values): (Vec<String>, Vec<Value>) = given.unzip();
         if let Some(name) = name {
-            let prints = fingerprints(keys, &name);
+            let prints = fingerprints(keys, &name)?;
             let any = vec!["instr(keys, ?) > 0"; prints.len()].join(" OR ");
             conditions.push(format!("({any})"));
             values.extend(prints);
@@ -109,7 +110,7 @@ impl Filter {
         } else {
             conditions.join(" AND ")
         };
-        (conditions, values)
+        Ok((conditions, values))
     }
 
     /// Whether a record that meets the conditions has to be opened to know whether it is wanted.
@@ -133,13 +134,11 @@ impl Filter {
 }
 
 /// What stands for the name in the records of any epoch.
-fn fingerprints(keys: &Keys, name: &SecretName) -> Vec<Value> {
+fn fingerprints(keys: &Keys, name: &SecretName) -> Result<Vec<Value>, CryptoError> {
     let epochs = keys.epochs.all();
-    let mut prints: Vec<_> = epochs
-        .iter()
-        .map(|epoch| fingerprint(epoch, name))
-        .collect();
+    let prints = epochs.iter().map(|epoch| fingerprint(epoch, name));
+    let mut prints = prints.collect::<Result<Vec<_>, _>>()?;
     prints.dedup();
     let blob = |print: [u8; FINGERPRINT_BYTES]| Value::Blob(print.to_vec());
-    prints.into_iter().map(blob).collect()
+    Ok(prints.into_iter().map(blob).collect())
 }

@@ -330,12 +330,12 @@ impl Log {
             action: entry.action.as_str().as_bytes(),
             source: entry.source.as_str().as_bytes(),
             result: entry.outcome.as_str().as_bytes(),
-            keys: &entry.fingerprints(&keys),
+            keys: &entry.fingerprints(&keys)?,
             epoch: head.epoch,
             detail: &detail,
             prev_hash: &head.hash,
         };
-        let hash = row.hash(&self.keys).ok_or(CryptoError::NotAuthentic)?;
+        let hash = row.hash(&self.keys)?;
         row.insert(connection, &hash)?;
         let head = Head {
             sequence,

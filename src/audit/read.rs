@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::chain::{self, Checker, Row, stored_hash};
 use super::entry::{Detail, Outcome, Sealed};
 use super::{AuditError, Filter, Keys, Log, snapshot};
-use crate::crypto;
+use crate::crypto::{self, CryptoError};
 use crate::name::SecretName;
 
 /// A record of the log, opened.
@@ -62,14 +62,14 @@ impl Record {
         }
     }
 
-    fn open(row: &Row, hash: &[u8], keys: &Keys, checker: &Checker) -> Self {
+    fn open(row: &Row, hash: &[u8], keys: &Keys, checker: &Checker) -> Result<Self, CryptoError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let opened = open_detail(row, keys);
-        let is_authentic = opened.is_some() && row.is_authentic(checker, hash);
+        let opened = open_detail(row, keys)?;
+        let is_authentic = opened.is_some() && row.is_authentic(checker, hash)?;
         let (names, detail) = opened
             .map(|sealed| (sealed.keys, sealed.detail))
             .unwrap_or_default();
-        Self {
+        Ok(Self {
             sequence: row.sequence,
             id: text(row.id),
             time_ns: row.time_ns,
@@ -79,7 +79,7 @@ impl Record {
             keys: names,
             detail,
             is_authentic,
-        }
+        })
     }
 }
 
@@ -129,7 +129,8 @@ impl Log {
         let Some(first) = self.first_wanted(connection, filter, &checker)? else {
             return Ok(());
         };
-        let (conditions, values) = filter.conditions(&self.keys);
+        let conditions = filter.conditions(&self.keys);
+        let (conditions, values) = conditions.map_err(AuditError::from)?;
         let query = format!(
             "SELECT {} FROM audit_log WHERE {conditions} AND sequence >= {first} ORDER BY sequence",
             chain::COLUMNS
@@ -179,7 +180,7 @@ impl Log {
         } else {
             "sequence"
         };
-        let (conditions, values) = filter.conditions(&self.keys);
+        let (conditions, values) = filter.conditions(&self.keys)?;
         let query =
             format!("SELECT {columns} FROM audit_log WHERE {conditions} ORDER BY sequence DESC");
         let mut statement = connection.prepare(&query)?;
@@ -201,16 +202,23 @@ impl Log {
             stored_hash(row)?,
             &self.keys,
             checker,
-        ))
+        )?)
     }
 }
 
-fn open_detail(row: &Row, keys: &Keys) -> Option<Sealed<Vec<SecretName>, Detail>> {
+/// None if they are not as they were written.
+fn open_detail(
+    row: &Row,
+    keys: &Keys,
+) -> Result<Option<Sealed<Vec<SecretName>, Detail>>, CryptoError> {
+    let Some(epoch) = keys.epochs.get(row.epoch) else {
+        return Ok(None);
+    };
     let sequence = row.sequence.to_be_bytes();
-    let opened = crypto::open(
-        &keys.epochs.get(row.epoch)?.detail,
-        &chain::detail_place(keys, &sequence, row.id),
-        row.detail,
-    );
-    serde_json::from_slice(opened.ok()?.expose()).ok()
+    let place = chain::detail_place(keys, &sequence, row.id);
+    match crypto::open(&epoch.detail, &place, row.detail) {
+        Ok(opened) => Ok(serde_json::from_slice(opened.expose()).ok()),
+        Err(CryptoError::NotAuthentic) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -171,6 +171,8 @@ struct Walk<'k> {
     last: i64,
     last_hash: Option<Hash>,
     problems: Vec<Problem>,
+    /// Whether each record is authentic, if that is known beforehand.
+    verdicts: Option<Vec<bool>>,
 }
 
 impl<'k> Walk<'k> {
@@ -182,6 +184,7 @@ impl<'k> Walk<'k> {
             last: 0,
             last_hash: None,
             problems: Vec::new(),
+            verdicts: None,
         };
         if head.is_some() {
             let Checkpoint { sequence, hash } = walk.checkpoint();
@@ -201,6 +204,7 @@ impl<'k> Walk<'k> {
 
     /// Visits all records up to `last`.
     fn rows(&mut self, connection: &Connection, last: i64) -> Result<(), AuditError> {
+        self.verdicts = self.checker.verdicts(connection, last)?;
         let query = format!(
             "SELECT {} FROM audit_log WHERE sequence <= ?1 ORDER BY sequence",
             chain::COLUMNS
@@ -245,7 +249,7 @@ impl<'k> Walk<'k> {
             });
             self.last_hash = None;
         }
-        let hash = self.authentic_hash(row);
+        let hash = self.authentic_hash(row)?;
         match hash {
             None => self.problems.push(Problem::Changed { sequence, id: id() }),
             Some((_, prev)) if self.last_hash.is_some_and(|last| last != prev) => {
@@ -259,10 +263,19 @@ impl<'k> Walk<'k> {
     }
 
     /// The record's hash and that of the record before it, if the record is as it was written.
-    fn authentic_hash(&self, row: &rusqlite::Row) -> Option<(Hash, Hash)> {
-        let (record, hash) = (Row::read(row).ok()?, stored_hash(row).ok()?);
-        record.is_authentic(self.checker, hash).then_some(())?;
-        Some((hash.try_into().ok()?, record.prev_hash.try_into().ok()?))
+    fn authentic_hash(&self, row: &rusqlite::Row) -> Result<Option<(Hash, Hash)>, AuditError> {
+        let (Ok(record), Ok(hash)) = (Row::read(row), stored_hash(row)) else {
+            return Ok(None);
+        };
+        let is_authentic = match &self.verdicts {
+            None => record.is_authentic(self.checker, hash)?,
+            Some(verdicts) => {
+                let place = usize::try_from(self.records - 1).ok();
+                place.and_then(|place| verdicts.get(place)) == Some(&true)
+            }
+        };
+        let hashes = (hash.try_into().ok()).zip(record.prev_hash.try_into().ok());
+        Ok(hashes.filter(|_| is_authentic))
     }
 
     fn end(&mut self) {
@@ -327,12 +340,17 @@ fn origin_of(
     let mut statement = connection.prepare_cached(&query)?;
     let origin = statement.query_row([sequence], |row| {
         let (mut record, hash) = (Row::read(row)?, stored_hash(row)?);
-        let is_origin = |place: &i64| {
+        for place in places {
             record.sequence = *place;
-            record.is_authentic(checker, hash)
-        };
-        Ok(places.iter().copied().find(is_origin))
+            match record.is_authentic(checker, hash) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(Some(*place))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(None))
     });
     // A record that cannot even be read has no origin.
-    Ok(origin.optional().unwrap_or_default().flatten())
+    let origin = origin.optional().unwrap_or_default();
+    Ok(origin.transpose()?.flatten())
 }

@@ -72,7 +72,7 @@ impl Judge {
         let dir = vault.dir().to_owned();
         let source = PolicySource::new(dir.join(POLICY_FILE));
         Self {
-            cache: Some(Arc::new(code_cache(vault))),
+            cache: code_cache(vault).map(Arc::new),
             ..Self::of(source, dir, outside)
         }
     }

@@ -6,8 +6,9 @@
 use rusqlite::Connection;
 
 use super::keys::{Keys, place};
+use super::store::BATCH_ROWS;
 use super::{VaultError, crypto, metadata};
-use crate::crypto::MAC_BYTES;
+use crate::crypto::{CryptoError, MAC_BYTES, MacKey};
 
 const ROW: &str = "secrets_digest";
 const TAMPERED_DIGEST: VaultError =
@@ -23,8 +24,8 @@ impl SetDigest {
     pub(super) const EMPTY: Self = Self([0; MAC_BYTES]);
 
     /// The digest of the set with only this row. The entry binds all other columns and the values.
-    pub(super) fn of_row(keys: &Keys, id: &[u8], entry: &[u8]) -> Self {
-        Self(crypto::mac(&keys.set_digest, &[id, entry]))
+    pub(super) fn of_row(keys: &Keys, id: &[u8], entry: &[u8]) -> Result<Self, CryptoError> {
+        Ok(Self(crypto::mac(&keys.set_digest, &[id, entry])?))
     }
 
     /// The digest of both sets together.
@@ -49,7 +50,7 @@ impl SetDigest {
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, VaultError> {
         let sealed = stored(connection)?.ok_or(TAMPERED_DIGEST)?;
         let opened = crypto::open(&keys.set_digest, &digest_place(keys), &sealed);
-        let opened = opened.map_err(|_| TAMPERED_DIGEST)?;
+        let opened = opened.map_err(|error| VaultError::unopened(error, TAMPERED_DIGEST))?;
         opened
             .expose()
             .try_into()
@@ -76,13 +77,23 @@ pub(super) fn verify(connection: &Connection, keys: &Keys) -> Result<(), VaultEr
     let expected = SetDigest::read(connection, keys)?;
     let mut statement = connection.prepare_cached("SELECT id, entry FROM secrets")?;
     let mut rows = statement.query([])?;
+    let key = MacKey::new(&keys.set_digest);
     let mut found = SetDigest::EMPTY;
-    while let Some(row) = rows.next()? {
+    let mut messages = Vec::with_capacity(BATCH_ROWS);
+    loop {
+        let row = rows.next()?;
+        if messages.len() == BATCH_ROWS || row.is_none() {
+            for mac in key.mac_all(&messages)? {
+                found = found.plus(SetDigest(mac));
+            }
+            messages.clear();
+        }
+        let Some(row) = row else { break };
         let (id, entry) = (row.get_ref(0)?.as_blob(), row.get_ref(1)?.as_blob());
         let (Ok(id), Ok(entry)) = (id, entry) else {
             return Err(OTHER_SET);
         };
-        found = found.plus(SetDigest::of_row(keys, id, entry));
+        messages.push(crypto::framed(&[id, entry]));
     }
     drop(rows);
     drop(snapshot);

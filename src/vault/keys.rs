@@ -1,12 +1,14 @@
 //! The key hierarchy: from the password to the one key for each purpose.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use super::files::Header;
 use super::password::Hashing;
 use super::{FORMAT_VERSION, UnlockError, VaultError, metadata};
-use crate::crypto::{self, KEY_BYTES, Key};
+use crate::crypto::{self, CryptoError, KEY_BYTES, Key, KeyService, Purpose};
 use crate::secret::SecretBytes;
 
 const METADATA: &str = "metadata";
@@ -50,6 +52,7 @@ pub(super) struct Keys {
     pub(super) set_digest: Key,
     pub(super) cache: Key,
     pub(super) state: Key,
+    pub(super) approval: Key,
     /// Seals the audit keys.
     keyring: Key,
     audit_detail: Key,
@@ -61,22 +64,45 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Without epochs.
-    pub(super) fn derive(vault_id: [u8; 16], generation: u64, dek: &Key) -> Self {
-        let purpose = |label| crypto::derive(dek, &vault_id, label);
-        Self {
+    pub(super) fn derive(
+        vault_id: [u8; 16],
+        generation: u64,
+        dek: &Key,
+    ) -> Result<Self, VaultError> {
+        let key = |purpose: Purpose| purpose.key(dek, &vault_id);
+        Ok(Self::of(vault_id, generation, key)?)
+    }
+
+    /// As [`Keys::derive`], of a service that has the DEK of that generation.
+    pub(super) fn elsewhere(
+        vault_id: [u8; 16],
+        generation: u64,
+        service: &Arc<dyn KeyService>,
+    ) -> Result<Self, VaultError> {
+        let key = |purpose: Purpose| Ok(Key::elsewhere(service, purpose.number()));
+        Ok(Self::of(vault_id, generation, key)?)
+    }
+
+    fn of(
+        vault_id: [u8; 16],
+        generation: u64,
+        key: impl Fn(Purpose) -> Result<Key, CryptoError>,
+    ) -> Result<Self, CryptoError> {
+        Ok(Self {
             vault_id,
             generation,
-            record: purpose("record-v1"),
-            index: purpose("name-index-v1"),
-            set_digest: purpose("set-digest-v1"),
-            cache: purpose("cache-v1"),
-            state: purpose("state-v1"),
-            keyring: purpose("keyring-v1"),
-            audit_detail: purpose("audit-detail-v1"),
-            audit_fingerprint: purpose("audit-fingerprint-v1"),
-            audit_head: purpose("audit-head-v1"),
+            record: key(Purpose::Record)?,
+            index: key(Purpose::NameIndex)?,
+            set_digest: key(Purpose::SetDigest)?,
+            cache: key(Purpose::Cache)?,
+            state: key(Purpose::State)?,
+            approval: key(Purpose::Approval)?,
+            keyring: key(Purpose::Keyring)?,
+            audit_detail: key(Purpose::AuditDetail)?,
+            audit_fingerprint: key(Purpose::AuditFingerprint)?,
+            audit_head: key(Purpose::AuditHead)?,
             audit_epochs: Vec::new(),
-        }
+        })
     }
 
     /// The epoch that begins with a password.
@@ -134,7 +160,7 @@ pub struct AuditEpoch {
 }
 
 impl AuditEpoch {
-    const BYTES: usize = 3 * KEY_BYTES;
+    const KEYS: usize = 3;
 
     fn duplicate(&self) -> Self {
         Self {
@@ -148,15 +174,14 @@ impl AuditEpoch {
         [&self.chain, &self.detail, &self.fingerprint]
     }
 
-    fn from_slice(bytes: &[u8]) -> Option<Self> {
-        let (keys, _) = bytes.as_chunks::<KEY_BYTES>();
+    fn from_keys(keys: &[Key]) -> Option<Self> {
         let [chain, detail, fingerprint] = keys else {
             return None;
         };
         Some(Self {
-            chain: Key::from_slice(chain)?,
-            detail: Key::from_slice(detail)?,
-            fingerprint: Key::from_slice(fingerprint)?,
+            chain: chain.duplicate(),
+            detail: detail.duplicate(),
+            fingerprint: fingerprint.duplicate(),
         })
     }
 }
@@ -177,20 +202,25 @@ impl Wrapping {
         let master = hashing.master_key(password, header)?;
         let purpose = |label| crypto::derive(&master, &header.vault_id, label);
         Ok(Self {
-            kek: purpose("dek-v1"),
-            check: purpose("password-check-v1"),
-            audit: purpose("audit-log-v1"),
+            kek: purpose("dek-v1")?,
+            check: purpose("password-check-v1")?,
+            audit: purpose("audit-log-v1")?,
         })
     }
 
-    fn check(&self, header: &Header, hashing: &Hashing) -> Vec<u8> {
+    fn check(&self, header: &Header, hashing: &Hashing) -> Result<Vec<u8>, CryptoError> {
         with_header(header, hashing, CHECK_ROW, |parts| {
-            let mac = crypto::mac(&self.check, parts);
-            [mac, crypto::digest(parts)].concat()
+            let mac = crypto::mac(&self.check, parts)?;
+            Ok([mac, crypto::digest(parts)].concat())
         })
     }
 
-    fn is_right(&self, header: &Header, hashing: &Hashing, mac: &[u8]) -> bool {
+    fn is_right(
+        &self,
+        header: &Header,
+        hashing: &Hashing,
+        mac: &[u8],
+    ) -> Result<bool, CryptoError> {
         with_header(header, hashing, CHECK_ROW, |parts| {
             crypto::mac_is_valid(&self.check, parts, mac)
         })
@@ -235,7 +265,7 @@ pub(super) fn create(
     wrapping: &Wrapping,
 ) -> Result<Keys, VaultError> {
     let dek = Key::random()?;
-    let mut keys = Keys::derive(header.vault_id, 0, &dek);
+    let mut keys = Keys::derive(header.vault_id, 0, &dek)?;
     keys.audit_epochs = vec![keys.new_epoch(wrapping)];
     let transaction = connection.unchecked_transaction()?;
     write(&transaction, header, hashing, wrapping, &dek, &keys)?;
@@ -253,11 +283,13 @@ pub(super) fn write(
     keys: &Keys,
 ) -> Result<(), VaultError> {
     let epochs = keys.audit_epochs.iter().flat_map(AuditEpoch::keys);
-    let room = keys.audit_epochs.len() * AuditEpoch::BYTES;
+    let room = keys.audit_epochs.len() * AuditEpoch::KEYS * KEY_BYTES;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    epochs.for_each(|key| bytes.extend_from_slice(key.expose()));
+    for key in epochs {
+        bytes.extend_from_slice(key.expose()?);
+    }
     let dek = with_generation(header, hashing, keys.generation, |parts| {
-        crypto::seal(&wrapping.kek, parts, dek.expose())
+        crypto::seal(&wrapping.kek, parts, dek.expose()?)
     })?;
     let epochs = with_epochs_place(keys, hashing, |parts| {
         crypto::seal(&keys.keyring, parts, &bytes)
@@ -266,22 +298,36 @@ pub(super) fn write(
     let rows: [(&str, &[u8]); 4] = [
         (GENERATION_ROW, &keys.generation.to_be_bytes()),
         (DEK_ROW, &dek),
-        (CHECK_ROW, &wrapping.check(header, hashing)),
+        (CHECK_ROW, &wrapping.check(header, hashing)?),
         (EPOCHS_ROW, &epochs),
     ];
     rows.iter()
         .try_for_each(|(name, value)| metadata::write(connection, name, value))
 }
 
-/// Unwraps the keys of a vault.
+/// Unwraps the keys of a vault. Gives the DEK as well.
 pub(super) fn load(
     connection: &Connection,
     header: &Header,
     hashing: &Hashing,
     wrapping: &Wrapping,
-) -> Result<Keys, UnlockError> {
+) -> Result<(Keys, Key), UnlockError> {
     let dek = unwrap(connection, header, hashing, wrapping)?.ok_or(UnlockError::WrongPassword)?;
-    let mut keys = Keys::derive(header.vault_id, generation(connection)?, &dek);
+    let mut keys = Keys::derive(header.vault_id, generation(connection)?, &dek)?;
+    keys.audit_epochs = epochs(connection, &keys)?;
+    Ok((keys, dek))
+}
+
+/// The keys of a vault whose DEK is with a service.
+pub(super) fn load_elsewhere(
+    connection: &Connection,
+    header: &Header,
+    service: &Arc<dyn KeyService>,
+    generation: u64,
+) -> Result<Keys, VaultError> {
+    let mut keys = Keys::elsewhere(header.vault_id, generation, service)?;
+    // Before the rest: with other keys, all of it looks as if somebody had changed it.
+    keys.require_current(connection)?;
     keys.audit_epochs = epochs(connection, &keys)?;
     Ok(keys)
 }
@@ -300,7 +346,7 @@ pub(super) fn unwrap(
     let dek = opened.ok().as_ref().and_then(Key::from_secret);
     let check = metadata::required(connection, CHECK_ROW, "the password check is missing")?;
     let (mac, digest) = check.split_at(check.len().min(crypto::MAC_BYTES));
-    let is_right = wrapping.is_right(header, hashing, mac);
+    let is_right = wrapping.is_right(header, hashing, mac)?;
     let is_whole = with_header(header, hashing, CHECK_ROW, crypto::digest) == digest;
     match (dek, is_right, is_whole) {
         (Some(dek), true, true) => Ok(Some(dek)),
@@ -321,16 +367,14 @@ pub(super) fn epochs(connection: &Connection, keys: &Keys) -> Result<Vec<AuditEp
         VaultError::Corrupted("the audit keys were changed, or are not of this password");
     let sealed = metadata::required(connection, EPOCHS_ROW, "the audit keys are missing")?;
     let opened = with_epochs_place(keys, &Hashing::read(connection)?, |parts| {
-        crypto::open(&keys.keyring, parts, &sealed).map_err(|_| CHANGED)
+        let opened = keys
+            .keyring
+            .open_keys(parts, &sealed, Purpose::FIRST_OPENED);
+        opened.map_err(|error| VaultError::unopened(error, CHANGED))
     })?;
-    let (whole, rest) = opened.expose().as_chunks::<{ AuditEpoch::BYTES }>();
-    let epochs: Option<Vec<_>> = whole
-        .iter()
-        .map(|bytes| AuditEpoch::from_slice(bytes))
-        .collect();
-    epochs
-        .filter(|epochs| rest.is_empty() && !epochs.is_empty())
-        .ok_or(CHANGED)
+    let epochs = opened.chunks(AuditEpoch::KEYS).map(AuditEpoch::from_keys);
+    let epochs: Option<Vec<_>> = epochs.collect();
+    epochs.filter(|epochs| !epochs.is_empty()).ok_or(CHANGED)
 }
 
 /// Bound to the password's row: one that was set back alone, with a password that was changed since, does not fit.

@@ -19,6 +19,7 @@ mod keys;
 mod metadata;
 mod password;
 mod record;
+mod sealed;
 mod stage;
 mod store;
 mod tables;
@@ -27,10 +28,11 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::crypto::{self, CryptoError, Key};
+use crate::crypto::{self, CryptoError, Key, KeyService};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
@@ -124,6 +126,16 @@ pub enum VaultError {
     Crypto(#[from] CryptoError),
 }
 
+impl VaultError {
+    /// What it means that something does not open: `fact`, unless the key could not be used at all.
+    fn unopened(error: CryptoError, fact: Self) -> Self {
+        match error {
+            CryptoError::NotAuthentic => fact,
+            other => other.into(),
+        }
+    }
+}
+
 /// Why a vault stays locked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlockError {
@@ -139,6 +151,12 @@ pub enum UnlockError {
     /// The vault cannot be used, whatever the password.
     #[error(transparent)]
     Vault(#[from] VaultError),
+}
+
+impl From<CryptoError> for UnlockError {
+    fn from(error: CryptoError) -> Self {
+        Self::Vault(error.into())
+    }
 }
 
 /// A vault whose keys are not known.
@@ -208,6 +226,18 @@ impl LockedVault {
     /// # Errors
     /// [`UnlockError::WrongPassword`], [`UnlockError::TooManyTries`]; or what is wrong with the vault.
     pub fn unlock(self, password: &SecretBytes, now: i64) -> Result<Vault, UnlockError> {
+        Ok(self.unlock_with_data_key(password, now)?.0)
+    }
+
+    /// As [`LockedVault::unlock`]. Gives the key that all others are derived from as well.
+    ///
+    /// # Errors
+    /// As [`LockedVault::unlock`].
+    pub fn unlock_with_data_key(
+        self,
+        password: &SecretBytes,
+        now: i64,
+    ) -> Result<(Vault, Key), UnlockError> {
         let opened = self.files.database_file()?;
         let connection = store::connect(&self.files.database())?;
         cooldown::require_open(&connection, now)?;
@@ -221,14 +251,14 @@ impl LockedVault {
         }
         let keys = keys::load(&snapshot, &self.header, &hashing, &wrapping);
         drop(snapshot);
-        let keys = match keys {
+        let (keys, data_key) = match keys {
             Err(UnlockError::WrongPassword) => return Err(cooldown::count(&connection, now)?),
             // Others may have guessed wrongly meanwhile.
             keys => cooldown::require_open(&connection, now).and(keys)?,
         };
         let failed_tries = FailedTries::read(&connection)?;
         let password = Some(password.keep());
-        Ok(Vault {
+        let vault = Vault {
             files: self.files,
             header: self.header,
             warnings: self.warnings,
@@ -237,7 +267,40 @@ impl LockedVault {
             keys,
             password,
             failed_tries,
+        };
+        Ok((vault, data_key))
+    }
+
+    /// Unlocks the vault with the keys of a service, which has the DEK of this generation. No password is tried.
+    ///
+    /// # Errors
+    /// [`VaultError::KeyChanged`] if the DEK is another by now; what is wrong with the vault.
+    pub fn unlock_elsewhere(
+        self,
+        service: &Arc<dyn KeyService>,
+        generation: u64,
+    ) -> Result<Vault, VaultError> {
+        let opened = self.files.database_file()?;
+        let connection = store::connect(&self.files.database())?;
+        let snapshot = connection.unchecked_transaction()?;
+        let keys = keys::load_elsewhere(&snapshot, &self.header, service, generation)?;
+        drop(snapshot);
+        let failed_tries = FailedTries::read(&connection)?;
+        Ok(Vault {
+            files: self.files,
+            header: self.header,
+            warnings: self.warnings,
+            opened,
+            connection,
+            keys,
+            password: None,
+            failed_tries,
         })
+    }
+
+    /// The vault's id, which it keeps for ever.
+    pub fn id(&self) -> [u8; 16] {
+        self.header.vault_id
     }
 
     /// What others can do to the vault's files that they should not.
@@ -388,6 +451,21 @@ impl Vault {
     /// Authenticates compiled modules in the cache.
     pub fn cache_key(&self) -> &Key {
         &self.keys.cache
+    }
+
+    /// Authenticates what a person has approved. Whoever unlocked the vault without the password can only check that.
+    pub fn approval_key(&self) -> &Key {
+        &self.keys.approval
+    }
+
+    /// Which of its data keys the vault is open with: they are counted.
+    pub fn generation(&self) -> u64 {
+        self.keys.generation
+    }
+
+    /// Whether the keys can be used: those of a session may be gone, or may be of the past.
+    pub fn is_open(&self) -> bool {
+        self.keys.record.is_open() && self.require_current().is_ok()
     }
 
     /// The master password, if the vault was unlocked with it: to be hidden wherever it turns up.

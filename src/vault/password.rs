@@ -196,7 +196,7 @@ impl Transaction<'_> {
             true => (Key::random()?, old.generation + 1),
             false => (change.dek.duplicate(), old.generation),
         };
-        let mut new = Keys::derive(old.vault_id, generation, &dek);
+        let mut new = Keys::derive(old.vault_id, generation, &dek)?;
         epochs.push(new.new_epoch(&change.wrapping));
         new.audit_epochs = epochs;
         if change.rotate_key {

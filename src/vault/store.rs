@@ -9,28 +9,24 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::change::Change;
 use super::digest::{self, SetDigest};
 use super::files::Header;
-use super::keys::{Keys, place};
-use super::record::{
-    Entry, Field, FieldInfo, Fields, InvalidSecret, Metadata, check, check_values,
-};
+use super::keys::Keys;
+use super::record::{Entry, Fields, Metadata, check, check_values};
+use super::sealed::{Index, OpenedEntry, RowId, SealedEntry, name_index, seal_entry, seal_values};
 use super::{VaultError, crypto};
-use crate::crypto::{CryptoError, MAC_BYTES, OpenKey, TAG_BYTES};
+use crate::crypto::OpenKey;
 use crate::name::SecretName;
-use crate::secret::SecretBytes;
 
 /// Longest wait for another process that is writing. Writers hold the lock for milliseconds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Rows that are worked on at once, so that keys that are elsewhere are not asked for one by one.
+pub(super) const BATCH_ROWS: usize = 256;
 /// Most findings that [`verify`] names.
 const FAULTS_MAX: usize = 20;
-const TAMPERED_ENTRY: VaultError = VaultError::Corrupted("a secret's record was changed");
-const TAMPERED_VALUES: VaultError = VaultError::Corrupted("a secret's value was changed");
 
 /// Opens the database file, which must exist.
 pub(super) fn connect(path: &Path) -> Result<Connection, VaultError> {
@@ -68,22 +64,33 @@ pub(super) fn verify(
     let (mut count, mut faults) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         count += 1;
-        let fault = fault_of(row, keys);
+        let fault = fault_of(row, keys)?;
         faults.extend(fault.filter(|_| faults.len() < FAULTS_MAX));
     }
     Ok((count, faults))
 }
 
-fn fault_of(row: &Row, keys: &Keys) -> Option<Fault> {
+fn fault_of(row: &Row, keys: &Keys) -> Result<Option<Fault>, VaultError> {
     let sealed = SealedEntry::from_row(row).ok();
-    let opened = sealed.and_then(|sealed| sealed.open(keys).ok());
+    let opened = sealed
+        .map(|sealed| if_whole(sealed.open(keys)))
+        .transpose()?;
     let values = row.get_ref(5).ok().and_then(|value| value.as_blob().ok());
-    match opened.zip(values) {
-        None => Some(Fault::Record),
-        Some((opened, values)) => match opened.open_values(keys, values) {
-            Ok(_) => None,
-            Err(_) => Some(Fault::Value(opened.entry.name)),
-        },
+    let Some((opened, values)) = opened.flatten().zip(values) else {
+        return Ok(Some(Fault::Record));
+    };
+    Ok(match if_whole(opened.open_values(keys, values))? {
+        Some(_) => None,
+        None => Some(Fault::Value(opened.entry.name)),
+    })
+}
+
+/// What was opened; none if it was changed.
+fn if_whole<T>(opened: Result<T, VaultError>) -> Result<Option<T>, VaultError> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(VaultError::Corrupted(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -91,13 +98,34 @@ fn fault_of(row: &Row, keys: &Keys) -> Option<Fault> {
 pub(super) fn entries(connection: &Connection, keys: &Keys) -> Result<Vec<Entry>, VaultError> {
     let mut statement = connection
         .prepare_cached("SELECT id, name_index, created_at, updated_at, entry FROM secrets")?;
-    let rows = statement.query_map([], SealedEntry::from_row)?;
+    let mut rows = statement.query_map([], SealedEntry::from_row)?;
     let record = OpenKey::new(&keys.record);
-    let open = |parts: &[&[u8]], blob: &[u8]| record.open(parts, blob);
-    let opened = rows.map(|row| Ok(row?.open_with(keys, open)?.entry));
-    let mut entries = opened.collect::<Result<Vec<Entry>, VaultError>>()?;
+    let mut entries = Vec::new();
+    loop {
+        let sealed = rows.by_ref().take(BATCH_ROWS);
+        let sealed = sealed.collect::<Result<Vec<SealedEntry>, _>>()?;
+        if sealed.is_empty() {
+            break;
+        }
+        open_all(keys, &record, sealed, &mut entries)?;
+    }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
+}
+
+fn open_all(
+    keys: &Keys,
+    record: &OpenKey,
+    sealed: Vec<SealedEntry>,
+    entries: &mut Vec<Entry>,
+) -> Result<(), VaultError> {
+    let place = |sealed: &SealedEntry| sealed.with_place(keys, crypto::framed);
+    let blobs: Vec<_> = sealed.iter().map(|one| (place(one), &*one.blob)).collect();
+    let opened = record.open_all(&blobs)?;
+    for (sealed, opened) in sealed.iter().zip(opened) {
+        entries.push(sealed.opened(opened)?.entry);
+    }
+    Ok(())
 }
 
 pub(super) fn entry(
@@ -108,7 +136,7 @@ pub(super) fn entry(
     let mut statement = connection.prepare_cached(
         "SELECT id, name_index, created_at, updated_at, entry FROM secrets WHERE name_index = ?1",
     )?;
-    let index = name_index(keys, name);
+    let index = name_index(keys, name)?;
     let sealed = statement
         .query_row([index], SealedEntry::from_row)
         .optional()?;
@@ -136,7 +164,7 @@ fn whole_row(
     )?;
     let read = |row: &Row| Ok((SealedEntry::from_row(row)?, row.get::<_, Vec<u8>>(5)?));
     let Some((sealed, values)) = statement
-        .query_row([name_index(keys, name)], read)
+        .query_row([name_index(keys, name)?], read)
         .optional()?
     else {
         return Ok(None);
@@ -266,7 +294,7 @@ impl<'a> Transaction<'a> {
     pub fn contains(&self, name: &SecretName) -> Result<bool, VaultError> {
         let query = "SELECT 1 FROM secrets WHERE name_index = ?1";
         let mut statement = self.transaction.prepare_cached(query)?;
-        Ok(statement.exists([name_index(self.keys, name)])?)
+        Ok(statement.exists([name_index(self.keys, name)?])?)
     }
 
     /// Gives a secret another name. `now` is in unix seconds.
@@ -300,7 +328,7 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// [`VaultError::Database`].
     pub fn delete(&self, name: &SecretName) -> Result<bool, VaultError> {
-        let index = name_index(self.keys, name);
+        let index = name_index(self.keys, name)?;
         let delete = "DELETE FROM secrets WHERE name_index = ?1";
         self.replace_in_digest(&index, None)?;
         Ok(self.transaction.prepare_cached(delete)?.execute([index])? > 0)
@@ -322,12 +350,12 @@ impl<'a> Transaction<'a> {
     }
 
     fn write(&self, id: RowId, entry: &Entry, fields: &Fields) -> Result<(), VaultError> {
-        let index = name_index(self.keys, &entry.name);
+        let index = name_index(self.keys, &entry.name)?;
         let values = seal_values(self.keys, &id, fields)?;
         let sealed_entry = seal_entry(self.keys, &id, &index, entry, &values)?;
         self.replace_in_digest(
             &index,
-            Some(SetDigest::of_row(self.keys, &id, &sealed_entry)),
+            Some(SetDigest::of_row(self.keys, &id, &sealed_entry)?),
         )?;
         let mut statement = self.transaction.prepare_cached(
             "INSERT OR REPLACE INTO secrets (id, name_index, created_at, updated_at, entry, value)
@@ -350,9 +378,11 @@ impl<'a> Transaction<'a> {
         let mut statement = self.transaction.prepare_cached(query)?;
         let stored = |row: &Row| {
             let (id, entry): (RowId, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            Ok(SetDigest::of_row(self.keys, &id, &entry))
+            Ok((id, entry))
         };
         let old = statement.query_row([index], stored).optional()?;
+        let old = old.map(|(id, entry)| SetDigest::of_row(self.keys, &id, &entry));
+        let old = old.transpose()?;
         let others =
             SetDigest::read(&self.transaction, self.keys)?.minus(old.unwrap_or(SetDigest::EMPTY));
         others
@@ -383,190 +413,11 @@ pub(super) fn seal_all_again(
         let (sealed, values) = read.query_row([id], sealed)?;
         let opened = sealed.open(old)?;
         let fields = opened.open_values(old, &values)?;
-        let index = name_index(new, &opened.entry.name);
+        let index = name_index(new, &opened.entry.name)?;
         let values = seal_values(new, &id, &fields)?;
         let entry = seal_entry(new, &id, &index, &opened.entry, &values)?;
-        digest = digest.plus(SetDigest::of_row(new, &id, &entry));
+        digest = digest.plus(SetDigest::of_row(new, &id, &entry)?);
         write.execute((id, index, entry, values))?;
     }
     digest.write(connection, new)
-}
-
-/// The random id of a row: what binds its two blobs to it.
-type RowId = [u8; 16];
-type Index = [u8; MAC_BYTES];
-
-fn name_index(keys: &Keys, name: &SecretName) -> Index {
-    crypto::mac(&keys.index, &[name.as_str().as_bytes()])
-}
-
-struct SealedEntry {
-    id: RowId,
-    index: Index,
-    created_at: i64,
-    updated_at: i64,
-    blob: Vec<u8>,
-}
-
-struct OpenedEntry {
-    id: RowId,
-    entry: Entry,
-    /// The tag of the values that belong to this entry.
-    values_tag: [u8; TAG_BYTES],
-}
-
-/// What the entry's blob holds behind the tag of the values.
-#[derive(Serialize, Deserialize)]
-struct EntryBody {
-    name: SecretName,
-    metadata: Metadata,
-}
-
-impl SealedEntry {
-    fn from_row(row: &Row) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            index: row.get(1)?,
-            created_at: row.get(2)?,
-            updated_at: row.get(3)?,
-            blob: row.get(4)?,
-        })
-    }
-
-    fn open(self, keys: &Keys) -> Result<OpenedEntry, VaultError> {
-        self.open_with(keys, |parts, blob| crypto::open(&keys.record, parts, blob))
-    }
-
-    fn open_with(
-        self,
-        keys: &Keys,
-        open: impl FnOnce(&[&[u8]], &[u8]) -> Result<SecretBytes, CryptoError>,
-    ) -> Result<OpenedEntry, VaultError> {
-        let Self {
-            id,
-            index,
-            created_at,
-            updated_at,
-            blob,
-        } = self;
-        let opened = with_entry_place(keys, &id, &index, (created_at, updated_at), |parts| {
-            open(parts, &blob).map_err(|_| TAMPERED_ENTRY)
-        })?;
-        let (tag, body) = opened
-            .expose()
-            .split_first_chunk::<TAG_BYTES>()
-            .ok_or(TAMPERED_ENTRY)?;
-        let EntryBody { name, metadata } =
-            serde_json::from_slice(body).map_err(|_| TAMPERED_ENTRY)?;
-        let entry = Entry {
-            name,
-            metadata,
-            created_at,
-            updated_at,
-        };
-        Ok(OpenedEntry {
-            id,
-            entry,
-            values_tag: *tag,
-        })
-    }
-}
-
-impl OpenedEntry {
-    fn open_values(&self, keys: &Keys, blob: &[u8]) -> Result<Fields, VaultError> {
-        if blob.last_chunk() != Some(&self.values_tag) {
-            return Err(TAMPERED_VALUES);
-        }
-        let opened = crypto::open(&keys.record, &values_place(keys, &self.id), blob)
-            .map_err(|_| TAMPERED_VALUES)?;
-        let values = split_values(opened.expose()).ok_or(TAMPERED_VALUES)?;
-        let infos = &self.entry.metadata.fields;
-        if values.len() != infos.len() {
-            return Err(TAMPERED_VALUES);
-        }
-        let field = |(info, value): (&FieldInfo, SecretBytes)| Field {
-            name: info.name.clone(),
-            sensitive: info.sensitive,
-            value,
-        };
-        Ok(Fields(infos.iter().zip(values).map(field).collect()))
-    }
-}
-
-fn seal_entry(
-    keys: &Keys,
-    id: &RowId,
-    index: &Index,
-    entry: &Entry,
-    values: &[u8],
-) -> Result<Vec<u8>, VaultError> {
-    let body = EntryBody {
-        name: entry.name.clone(),
-        metadata: entry.metadata.clone(),
-    };
-    let mut plaintext = Zeroizing::new(values[values.len().saturating_sub(TAG_BYTES)..].to_vec());
-    serde_json::to_writer(&mut *plaintext, &body).map_err(|_| CryptoError::TooLong)?;
-    with_entry_place(
-        keys,
-        id,
-        index,
-        (entry.created_at, entry.updated_at),
-        |parts| Ok(crypto::seal(&keys.record, parts, &plaintext)?),
-    )
-}
-
-fn with_entry_place<T>(
-    keys: &Keys,
-    id: &RowId,
-    index: &Index,
-    (created_at, updated_at): (i64, i64),
-    use_parts: impl FnOnce(&[&[u8]]) -> T,
-) -> T {
-    let (created_at, updated_at) = (created_at.to_be_bytes(), updated_at.to_be_bytes());
-    let columns = [index.as_slice(), &created_at, &updated_at];
-    use_parts(
-        &[
-            place(&keys.vault_id, "secrets", id, "entry").as_slice(),
-            &columns,
-        ]
-        .concat(),
-    )
-}
-
-fn values_place<'a>(keys: &'a Keys, id: &'a RowId) -> [&'a [u8]; 6] {
-    place(&keys.vault_id, "secrets", id, "value")
-}
-
-/// The values one behind the other, each preceded by its length in four bytes (big-endian).
-fn seal_values(keys: &Keys, id: &RowId, fields: &Fields) -> Result<Vec<u8>, VaultError> {
-    // Room for all of it from the start: a vector that grows leaves copies behind.
-    let room = fields
-        .iter()
-        .map(|field| LENGTH_BYTES + field.value.len())
-        .sum();
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(room));
-    for Field { name, value, .. } in fields {
-        let length =
-            u32::try_from(value.len()).map_err(|_| InvalidSecret::ValueTooLong(name.clone()))?;
-        plaintext.extend_from_slice(&length.to_be_bytes());
-        plaintext.extend_from_slice(value.expose());
-    }
-    Ok(crypto::seal(
-        &keys.record,
-        &values_place(keys, id),
-        &plaintext,
-    )?)
-}
-
-const LENGTH_BYTES: usize = size_of::<u32>();
-
-fn split_values(mut rest: &[u8]) -> Option<Vec<SecretBytes>> {
-    let mut values = Vec::new();
-    while let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-        let (value, behind) = behind.split_at_checked(length)?;
-        values.push(SecretBytes::from_vec(value.to_vec()));
-        rest = behind;
-    }
-    rest.is_empty().then_some(values)
 }

@@ -375,7 +375,7 @@ fn the_audit_keys_stay_the_same() {
             &keys.head,
             &keys.anchor,
         ]
-        .map(|key| *key.expose());
+        .map(|key| *key.expose().expect("here"));
         (keys.vault_id, keys.epochs.len(), all)
     };
     let (first, again) = (

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use support::{Invocation, PASSWORD, Sandbox, modes};
+use support::{ENVIRONMENT_NOTE, Invocation, PASSWORD, Sandbox, modes};
 
 /// The vault was made, then `ONE` and `TWO` were set, `ONE` was used, `TWO` deleted: records 1 to 6.
 fn used_vault() -> Sandbox {
@@ -278,7 +278,8 @@ impl Following {
         let mut text = String::new();
         let mut stderr = self.child.stderr.take().expect("a pipe");
         stderr.read_to_string(&mut text).expect("text");
-        (self.child.wait().expect("ended").code(), text)
+        let code = self.child.wait().expect("ended").code();
+        (code, text.replacen(ENVIRONMENT_NOTE, "", 1))
     }
 }
 

@@ -17,6 +17,8 @@ fn help_and_sessions_read_as_they_should() {
     let sandbox = Sandbox::new();
     sandbox.set("API_KEY", "sk-abc123xyz");
     sandbox.set("aws/access_key", "AKIA0123456789");
+    let file = sandbox.home().join("password");
+    fs::write(&file, PASSWORD).expect("written");
     let cases = trycmd::TestCases::new();
     let place = sandbox.vault().to_string_lossy().into_owned();
     let state = sandbox.home().join(".state");
@@ -28,7 +30,7 @@ fn help_and_sessions_read_as_they_should() {
         .env("SECRETCTL_VAULT_DIR", place)
         .env("XDG_STATE_HOME", &state)
         .env("XDG_RUNTIME_DIR", state)
-        .env("SECRETCTL_PASSWORD", PASSWORD)
+        .env("SECRETCTL_PASSWORD_FILE", file.to_string_lossy())
         .case("tests/cli/*.trycmd")
         .run();
 }
@@ -349,7 +351,8 @@ fn the_password_may_come_from_a_file_and_the_vault_may_be_elsewhere() {
     missing.answer().is(
         3,
         "",
-        "error: /nonexistent: No such file or directory (os error 2)\n",
+        "error: the password file /nonexistent: No such file or directory (os error 2)\n  \
+         name a file that you can read, whose first line is the password\n",
     );
 }
 
@@ -364,7 +367,7 @@ fn without_a_terminal_a_missing_password_is_an_error_and_no_hang() {
             .args(args)
     };
     let no_password = "error: there is no terminal to ask for the password\n  \
-         set SECRETCTL_PASSWORD_FILE or --password-file, or SECRETCTL_PASSWORD\n";
+         use --password-file, --password-fd or --password-command, or in a terminal: secretctl unlock\n";
     alone(&["list"]).answer().is(3, "", no_password);
     let no_new_password = "error: there is no terminal to ask for the password\n  \
          set SECRETCTL_NEW_PASSWORD or --new-password-file\n";

@@ -1,6 +1,7 @@
 //! The command line as plain data. Parsing discovers nothing about the world; that happens when a command runs.
 
 mod audit;
+mod mcp;
 mod password;
 mod policy;
 mod secrets;
@@ -14,7 +15,8 @@ pub(super) use self::audit::{
     AuditCommand, AuditExportArgs, AuditFormat, AuditListArgs, AuditPruneArgs, Retention,
     WantedArgs,
 };
-pub(super) use self::password::{InitArgs, PasswordChangeArgs, PasswordCommand};
+pub(super) use self::mcp::{ClientName, InstallArgs, McpCommand, McpServerArgs, PlaceArgs, Scope};
+pub(super) use self::password::{InitArgs, PasswordArgs, PasswordChangeArgs, PasswordCommand};
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 pub(super) use self::secrets::{
     Conflict, DeleteArgs, ExportArgs, ExportFormat, GetArgs, ImportArgs, Kind, ListArgs, Program,
@@ -47,9 +49,8 @@ pub(super) struct VaultArgs {
     /// Directory of the vault [default: ~/.secretctl]
     #[arg(long, global = true, env = "SECRETCTL_VAULT_DIR", value_name = "DIR", hide_env_values = true, help_heading = GLOBAL)]
     pub(super) vault_dir: Option<OsString>,
-    /// File whose first line is the master password
-    #[arg(long, global = true, env = "SECRETCTL_PASSWORD_FILE", value_name = "FILE", hide_env_values = true, help_heading = GLOBAL)]
-    pub(super) password_file: Option<OsString>,
+    #[command(flatten)]
+    pub(super) password: PasswordArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +86,9 @@ pub(super) enum Command {
     Password(PasswordCommand),
     /// Tell how the vault and its log stand, or what this machine can enforce on commands
     Status(StatusArgs),
+    /// Connect AI agents: this server in the configurations of their clients
+    #[command(subcommand)]
+    Mcp(McpCommand),
     /// Serve AI agents: MCP over standard input and output
     McpServer(McpServerArgs),
 }
@@ -151,16 +155,6 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct McpServerArgs {
-    /// Root of the project that commands may run in [default: the directory the server is started in]
-    #[arg(long, value_name = "DIR")]
-    pub(super) project: Option<PathBuf>,
-    /// Name of the agent, for policy and the log, in place of what the client calls itself
-    #[arg(long, value_name = "NAME")]
-    pub(super) agent_id: Option<String>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::args::{Conflict, ImportArgs, Program};
 use super::failure::{Failure, codes};
 use super::output;
-use super::unlock::{Access, prompt, read_password};
+use super::password_source::read_file;
+use super::unlock::{Access, prompt};
 use crate::broker::{Imported, OnConflict, RunError};
 use crate::secret::SecretBytes;
 use crate::vault::ImportError;
@@ -17,7 +18,7 @@ pub(super) fn run(
     let Program::SecretctlGo = args.from;
     let door = access.door()?;
     let password = match (&args.import_password_file, given) {
-        (Some(path), _) => read_password(path)?,
+        (Some(path), _) => read_file(path)?,
         (None, Some(password)) => password,
         (None, None) => {
             prompt(&format!("Password of {}: ", args.dir.display())).map_err(|failure| {

@@ -7,6 +7,7 @@
 
 mod args;
 mod audit;
+mod client;
 mod delete;
 mod explain;
 mod export;
@@ -23,6 +24,8 @@ mod new;
 mod new_file;
 mod output;
 mod password;
+mod password_command;
+mod password_source;
 mod places;
 mod policy;
 mod rename;
@@ -93,6 +96,7 @@ fn dispatch(
         Command::Policy(command) => policy::run(access, command),
         Command::Password(command) => password::run(access, command),
         Command::Status(args) => status::run(access, &args),
+        Command::Mcp(command) => client::run(access, command),
         Command::McpServer(args) => mcp_server::run(access, args),
     }
 }

@@ -127,6 +127,11 @@ pub(super) fn ours(text: &str) {
     say("secretctl: ", text);
 }
 
+/// A better way to what was done.
+pub(super) fn hint(text: &str) {
+    say("note: ", text);
+}
+
 pub(super) fn warn(text: &str) {
     say("warning: ", text);
 }

@@ -9,7 +9,7 @@ const NAME: &str = "secretctl";
 
 /// Where the anchors of vaults are: the state directory of the XDG Base Directory Specification, whose path counts only if absolute.
 pub(super) fn state_dir() -> Option<PathBuf> {
-    let home = || Some(std::env::home_dir()?.join(".local/state"));
+    let home = || Some(home_dir()?.join(".local/state"));
     let base = absolute("XDG_STATE_HOME").or_else(home)?;
     Some(base.join(NAME)).filter(|dir| dir.is_absolute())
 }
@@ -26,7 +26,22 @@ pub(super) fn runtime_dir() -> Option<PathBuf> {
     }
 }
 
-fn absolute(variable: &str) -> Option<PathBuf> {
+/// The user's home directory.
+pub(super) fn home_dir() -> Option<PathBuf> {
+    std::env::home_dir().filter(|dir| dir.is_absolute())
+}
+
+/// Where programs keep their settings.
+pub(super) fn settings_dir() -> Option<PathBuf> {
+    if cfg!(target_os = "macos") {
+        return Some(home_dir()?.join("Library/Application Support"));
+    }
+    let home = || Some(home_dir()?.join(".config"));
+    absolute("XDG_CONFIG_HOME").or_else(home)
+}
+
+/// What a variable says, if it is an absolute path.
+pub(super) fn absolute(variable: &str) -> Option<PathBuf> {
     let dir = std::env::var_os(variable).map(PathBuf::from);
     dir.filter(|dir| dir.is_absolute())
 }

@@ -2,27 +2,25 @@
 
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
+use super::password_source::{self, Sources};
 use super::{output, places};
 use crate::broker::{Outside, PersonDoor, RunError};
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{LockedVault, PASSWORD_MAX_BYTES, Vault};
+use crate::vault::{LockedVault, Vault};
 
 /// The directory in the home directory.
 const VAULT_DIR: &str = ".secretctl";
-/// Most that is read of a password file, in bytes: a password and its line break, and more is an error.
-const PASSWORD_FILE_MAX_BYTES: u64 = PASSWORD_MAX_BYTES as u64 + 2;
 
 /// Which vault is meant, and what was given to unlock it.
 pub(super) struct Access {
-    args: VaultArgs,
-    password: RefCell<Option<SecretBytes>>,
+    vault_dir: Option<OsString>,
+    sources: Sources,
     new_password: RefCell<Option<SecretBytes>>,
 }
 
@@ -33,27 +31,37 @@ impl Access {
         new_password: Option<SecretBytes>,
     ) -> Self {
         Self {
-            args,
-            password: RefCell::new(password),
+            vault_dir: args.vault_dir.filter(|dir| !dir.is_empty()),
+            sources: Sources::new(args.password, password),
             new_password: RefCell::new(new_password),
         }
     }
 
     /// The vault's directory.
     pub(super) fn dir(&self) -> Result<PathBuf, Failure> {
-        if let Some(dir) = given(self.args.vault_dir.as_ref()) {
+        if let Some(dir) = &self.vault_dir {
             return Ok(dir.into());
         }
-        let home = std::env::home_dir().filter(|home| home.is_absolute());
+        let home = places::home_dir();
         let home =
             home.ok_or_else(|| Failure::new("there is no home directory").next("use --vault-dir"))?;
         Ok(home.join(VAULT_DIR))
     }
 
+    /// The vault's directory, if it was named: else it is the usual one.
+    pub(super) fn named_dir(&self) -> Option<&Path> {
+        self.vault_dir.as_deref().map(Path::new)
+    }
+
+    /// A way to the password that was named, as a variable and its value, for a server to go later.
+    pub(super) fn named_source(&self) -> io::Result<Option<(&'static str, OsString)>> {
+        self.sources.named()
+    }
+
     /// What of the vault is not in its directory.
     pub(super) fn outside(&self) -> Outside {
         Outside {
-            password_file: self.password_file().map(Path::to_owned),
+            password_file: self.sources.file().map(Path::to_owned),
             state_dir: places::state_dir(),
             runtime_dir: places::runtime_dir(),
         }
@@ -66,7 +74,7 @@ impl Access {
             .warnings()
             .iter()
             .for_each(|warning| output::warn(&warning.to_string()));
-        let password = match self.given()? {
+        let password = match self.sources.read()? {
             Some(password) => password,
             None => prompt("Master password: ")?,
         };
@@ -94,18 +102,13 @@ impl Access {
 
     /// Whether the vault can be unlocked without asking.
     pub(super) fn has_password(&self) -> bool {
-        self.password_file().is_some() || self.password.borrow().is_some()
-    }
-
-    /// The file with the master password, if one is used.
-    pub(super) fn password_file(&self) -> Option<&Path> {
-        given(self.args.password_file.as_ref()).map(Path::new)
+        self.sources.is_any()
     }
 
     /// The password of a vault that is to be created.
     pub(super) fn new_password(&self, file: Option<&OsStr>) -> Result<SecretBytes, Failure> {
         let given = self.given_new(file)?;
-        match given.map_or_else(|| self.given(), |given| Ok(Some(given)))? {
+        match given.map_or_else(|| self.sources.read(), |given| Ok(Some(given)))? {
             Some(password) => Ok(password),
             None => typed_twice(),
         }
@@ -118,15 +121,8 @@ impl Access {
 
     fn given_new(&self, file: Option<&OsStr>) -> Result<Option<SecretBytes>, Failure> {
         match file {
-            Some(path) => read_password(Path::new(path)).map(Some),
+            Some(path) => password_source::read_file(Path::new(path)).map(Some),
             None => Ok(self.new_password.take()),
-        }
-    }
-
-    fn given(&self) -> Result<Option<SecretBytes>, Failure> {
-        match given(self.args.password_file.as_ref()) {
-            Some(path) => read_password(Path::new(path)).map(Some),
-            None => Ok(self.password.take()),
         }
     }
 }
@@ -148,36 +144,12 @@ fn typed_twice() -> Result<SecretBytes, Failure> {
     Ok(password)
 }
 
-fn given(argument: Option<&OsString>) -> Option<&OsString> {
-    argument.filter(|text| !text.is_empty())
-}
-
-/// The first line of a file, which may be a pipe.
-pub(super) fn read_password(path: &Path) -> Result<SecretBytes, Failure> {
-    let fail = |error: io::Error| {
-        Failure::new(format!("{}: {error}", path.display())).with_code(codes::LOCKED)
-    };
-    let file = File::open(path).map_err(fail)?;
-    let mut bytes = Vec::with_capacity(PASSWORD_FILE_MAX_BYTES as usize);
-    file.take(PASSWORD_FILE_MAX_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
-    let text = SecretBytes::from_vec(bytes);
-    let line = text
-        .expose()
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    Ok(SecretBytes::from_vec(line.to_vec()))
-}
-
 /// Asks on the terminal, without echo.
 pub(super) fn prompt(text: &str) -> Result<SecretBytes, Failure> {
     match rpassword::prompt_password(text) {
         Ok(typed) => Ok(SecretBytes::from_vec(typed.into_bytes())),
         Err(_) => Err(Failure::new("there is no terminal to ask for the password")
-            .next("set SECRETCTL_PASSWORD_FILE or --password-file, or SECRETCTL_PASSWORD")
+            .next("use --password-file, --password-fd or --password-command, or in a terminal: secretctl unlock")
             .with_code(codes::LOCKED)),
     }
 }

@@ -207,13 +207,18 @@ pub(crate) struct Answer {
     pub(crate) stderr: String,
 }
 
+/// What every command says here, since its password comes from the environment. `tests/password_sources.rs` looks at it; all other
+/// answers are without it.
+pub(crate) const ENVIRONMENT_NOTE: &str = "note: SECRETCTL_PASSWORD can be read where it is set; `secretctl unlock`, SECRETCTL_PASSWORD_FILE and SECRETCTL_PASSWORD_COMMAND are better\n";
+
 impl From<Output> for Answer {
     fn from(output: Output) -> Self {
         let signal = || -output.status.signal().unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&output.stderr);
         Self {
             code: output.status.code().unwrap_or_else(signal),
             stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: stderr.replacen(ENVIRONMENT_NOTE, "", 1),
         }
     }
 }

@@ -5,7 +5,30 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
+use super::GLOBAL;
 use crate::vault::{KDF_FLOOR, KdfParams};
+
+/// Where the master password comes from. The variables are read where all sources are put in order; so no `env` here.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PasswordArgs {
+    /// File whose first line is the master password [env: SECRETCTL_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(in crate::cli) password_file: Option<OsString>,
+    /// Inherited descriptor whose first line it is: 0 is standard input
+    #[arg(long, global = true, value_name = "NUMBER", help_heading = GLOBAL, value_parser = descriptor)]
+    pub(in crate::cli) password_fd: Option<u32>,
+    /// Command whose first line of output it is, started without a shell [env: SECRETCTL_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", help_heading = GLOBAL)]
+    pub(in crate::cli) password_command: Option<OsString>,
+}
+
+fn descriptor(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(1 | 2) => Err("to 1 and 2 this program writes".to_owned()),
+        Ok(number) if number <= i32::MAX as u32 => Ok(number),
+        _ => Err("write the number of an open descriptor, such as 3".to_owned()),
+    }
+}
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct InitArgs {

@@ -1,0 +1,66 @@
+//! The command line of `secretctl mcp` and `secretctl mcp-server`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum McpCommand {
+    /// Write this server into a client's configuration; all else in the file stays as it is
+    Install(InstallArgs),
+    /// Take this server out of a client's configuration
+    Uninstall(PlaceArgs),
+    /// Print what `install` would write
+    Config(InstallArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PlaceArgs {
+    /// Which client
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    pub(in crate::cli) client: ClientName,
+    /// Whether for all that you do, or in the project's own file, which others may get
+    #[arg(long, value_enum, default_value_t, value_name = "SCOPE")]
+    pub(in crate::cli) scope: Scope,
+    /// The project: where its own file is, or for all that you do, the one that commands may run in
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) project: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct InstallArgs {
+    #[command(flatten)]
+    pub(in crate::cli) place: PlaceArgs,
+    /// Name of the agent, for policy and the log, in place of what the client calls itself
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) agent_id: Option<String>,
+}
+
+/// A program that starts MCP servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ClientName {
+    ClaudeCode,
+    ClaudeDesktop,
+    Cursor,
+    Vscode,
+    Codex,
+    Gemini,
+}
+
+/// Whose configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Scope {
+    #[default]
+    User,
+    Project,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct McpServerArgs {
+    /// Root of the project that commands may run in [default: the directory the server is started in]
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) project: Option<PathBuf>,
+    /// Name of the agent, for policy and the log, in place of what the client calls itself
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) agent_id: Option<String>,
+}

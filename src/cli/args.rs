@@ -15,7 +15,9 @@ pub(super) use self::audit::{
     AuditCommand, AuditExportArgs, AuditFormat, AuditListArgs, AuditPruneArgs, Retention,
     WantedArgs,
 };
-pub(super) use self::mcp::{ClientName, InstallArgs, McpCommand, McpServerArgs, PlaceArgs, Scope};
+pub(super) use self::mcp::{
+    ClientName, DoctorArgs, InstallArgs, McpCommand, McpServerArgs, PlaceArgs, Scope,
+};
 pub(super) use self::password::{InitArgs, PasswordArgs, PasswordChangeArgs, PasswordCommand};
 pub(super) use self::policy::{ExplainArgs, PolicyCommand};
 pub(super) use self::secrets::{

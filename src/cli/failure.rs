@@ -66,6 +66,11 @@ impl Failure {
         self.code
     }
 
+    /// The fact, and the next step.
+    pub(super) fn into_parts(self) -> (String, Option<String>) {
+        (self.fact, self.next)
+    }
+
     pub(super) fn print(&self) {
         output::error(&self.fact);
         if let Some(next) = &self.next {

@@ -8,12 +8,15 @@
 mod answers;
 mod refusal;
 mod tools;
+mod visit;
 
 use std::io;
 use std::time::Duration;
 
 use rmcp::ServiceExt;
 use rmcp::transport::io::stdio_pipes;
+
+pub use self::visit::{Greeting, ToolAnswer, VISITOR, VisitError, Visitor};
 
 use crate::broker::AgentDoor;
 

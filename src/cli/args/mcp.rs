@@ -12,6 +12,8 @@ pub(in crate::cli) enum McpCommand {
     Uninstall(PlaceArgs),
     /// Print what `install` would write
     Config(InstallArgs),
+    /// Check the whole set-up: the clients' files, the vault, the policy, and the server by being a client of it
+    Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +36,19 @@ pub(in crate::cli) struct InstallArgs {
     /// Name of the agent, for policy and the log, in place of what the client calls itself
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) agent_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DoctorArgs {
+    /// Only this client [default: all that have this server in their configuration]
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    pub(in crate::cli) client: Option<ClientName>,
+    /// The project whose own files are looked at, and where servers are started [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) project: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
 }
 
 /// A program that starts MCP servers.

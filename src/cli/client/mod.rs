@@ -1,9 +1,13 @@
 //! `secretctl mcp`: this server in the configurations of clients.
 
+mod doctor;
 mod document;
 mod entry;
 mod file;
+mod found;
 mod json;
+mod report;
+mod server;
 mod table;
 mod toml;
 
@@ -23,6 +27,7 @@ pub(super) fn run(access: &Access, command: McpCommand) -> Result<u8, Failure> {
         McpCommand::Install(args) => install(access, &args),
         McpCommand::Uninstall(place) => uninstall(&place),
         McpCommand::Config(args) => config(access, &args),
+        McpCommand::Doctor(args) => doctor::run(access, &args),
     }
 }
 

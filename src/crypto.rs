@@ -308,6 +308,14 @@ fn is_yes(answer: &SecretBytes) -> Result<bool, CryptoError> {
     }
 }
 
+/// A message, its parts [`framed`], and what may be its [`mac`].
+pub struct Coded {
+    /// The message.
+    pub message: Vec<u8>,
+    /// The code.
+    pub code: Vec<u8>,
+}
+
 /// A key of [`mac`] for many messages, to be kept no longer than they take: what depends on the key alone is done once, and
 /// what the formula leaves on the stack is overwritten once, with the key.
 pub struct MacKey(Ready<Hmac<Sha256>>);
@@ -334,15 +342,15 @@ impl MacKey {
         }
     }
 
-    /// As [`mac_is_valid`] for each of these messages and codes, the parts of the messages [`framed`].
+    /// As [`mac_is_valid`] for each of these.
     ///
     /// # Errors
     /// As [`mac`].
-    pub fn are_valid(&self, coded: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<bool>, CryptoError> {
+    pub fn are_valid(&self, coded: &[Coded]) -> Result<Vec<bool>, CryptoError> {
         match &self.0 {
             Ready::Here(hmac) => Ok(coded
                 .iter()
-                .map(|(message, code)| {
+                .map(|Coded { message, code }| {
                     hmac.clone()
                         .chain_update(message)
                         .verify_slice(code)
@@ -352,7 +360,7 @@ impl MacKey {
             Ready::Elsewhere(far) => {
                 let tasks: Vec<_> = coded
                     .iter()
-                    .map(|(message, code)| far.task(Formula::IsValid, message, code))
+                    .map(|Coded { message, code }| far.task(Formula::IsValid, message, code))
                     .collect();
                 let done = far.work_all(&tasks)?;
                 done.into_iter().map(|done| is_yes(&done?)).collect()

@@ -12,6 +12,7 @@
 //! | [`text`] | which characters of others' texts are shown | nothing |
 //! | [`time`] | moments and spans, as they are written | nothing |
 //! | [`crypto`] | formulas with their RFC; no files, no clock | `secret` |
+//! | [`keeper`] | a process that has the keys of an open vault, and works with them for others | `crypto`, `secret` |
 //! | [`vault`] | the encrypted files | `crypto`, `secret`, `name` |
 //! | [`audit`] | the log: a chain that shows every change of it | `crypto`, `name` |
 //! | [`policy`] | the policy file, requests and decisions; nothing here decides | `name`, `time` |
@@ -19,7 +20,7 @@
 //! | [`wasm`] | the host of policy and sanitizer modules | `policy`, `sanitize`, `name`, `text`; `secret` in one file |
 //! | [`broker`] | the one way by which anybody uses a secret | all of the above and the crate `secretctl-runner` |
 //! | [`mcp`] | the agent door | `broker`, `name`, `time` |
-//! | [`cli`] | the human door | `broker`, `mcp`, `vault`, `name`, `secret`, `text`, `time` |
+//! | [`cli`] | the human door | `broker`, `mcp`, `keeper`, `vault`, `name`, `secret`, `text`, `time` |
 //!
 //! # Invariants
 //!
@@ -40,6 +41,7 @@ pub mod audit;
 pub mod broker;
 pub mod cli;
 pub mod crypto;
+pub mod keeper;
 pub mod mcp;
 pub mod name;
 pub mod policy;

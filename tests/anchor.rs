@@ -249,7 +249,8 @@ fn the_status_names_what_was_changed() {
     assert_eq!(
         names,
         [
-            "vault", "id", "created", "password", "secrets", "records", "epoch", "anchor", "keys"
+            "vault", "id", "created", "password", "secrets", "records", "epoch", "anchor", "keys",
+            "session"
         ]
     );
     assert!(status.text().contains("password  Argon2id, 64 MiB, 3 passes, 4 lanes\nsecrets   1\nrecords   2\nepoch     0\nanchor    as it should be\n"), "{status}");
@@ -270,8 +271,8 @@ fn the_status_names_what_was_changed() {
             "ordinary",
         ),
     };
-    let line = format!("\nkeys      {text}\n");
-    assert!(status.text().ends_with(&line), "{status}");
+    let lines = format!("\nkeys      {text}\nsession   none\n");
+    assert!(status.text().ends_with(&lines), "{status}");
     assert_eq!(json["key_memory"], word);
     sandbox.set("OTHER", "x");
     let database = Connection::open(sandbox.database()).expect("a database");

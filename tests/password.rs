@@ -238,7 +238,7 @@ async fn a_running_server_goes_on_under_a_new_password_and_ends_with_a_new_key()
         .env("SECRETCTL_NEW_PASSWORD", PASSWORD)
         .answer()
         .succeeded();
-    let fact = "the vault's key was changed; unlock it again";
+    let fact = "the vault is locked\nA person can unlock it, in a terminal: secretctl unlock\n";
     for (tool, arguments) in [
         ("secret_list", json!({})),
         ("secret_exists", json!({ "key": "API_KEY" })),
@@ -255,6 +255,8 @@ async fn a_running_server_goes_on_under_a_new_password_and_ends_with_a_new_key()
         let refusal = agent.call(tool, arguments).await.refusal();
         assert!(refusal.contains(fact), "{tool}: {refusal}");
     }
+    sandbox.secretctl(["unlock"]).answer().succeeded();
+    agent.call("secret_list", json!({})).await.value();
     agent.stop().await;
     sandbox.secretctl(["audit", "verify"]).answer().succeeded();
     sandbox

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 /// Who may name whom. `secretctl_runner` is the crate of the runner.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("secret", &[]),
     ("name", &[]),
     ("text", &[]),
     ("time", &[]),
     ("crypto", &["secret"]),
+    ("keeper", &["crypto", "secret"]),
     ("vault", &["crypto", "secret", "name"]),
     ("audit", &["crypto", "name"]),
     ("policy", &["name", "time"]),
@@ -40,7 +41,9 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("mcp", &["broker", "name", "time"]),
     (
         "cli",
-        &["broker", "mcp", "vault", "name", "secret", "text", "time"],
+        &[
+            "broker", "mcp", "keeper", "vault", "name", "secret", "text", "time",
+        ],
     ),
 ];
 

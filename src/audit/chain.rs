@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{AuditError, Keys};
-use crate::crypto::{self, CryptoError, MAC_BYTES, MacKey, TAG_BYTES};
+use crate::crypto::{self, Coded, CryptoError, MAC_BYTES, MacKey, TAG_BYTES};
 
 /// Version of the canonical form, part of every hash.
 const CHAIN_VERSION: &[u8] = b"secretctl audit 1";
@@ -185,16 +185,17 @@ impl Checker {
     }
 
     /// The epoch of a record, and what its hash is of; none if it cannot be a record of ours.
-    fn coded(&self, row: &rusqlite::Row) -> Option<(usize, (Vec<u8>, Vec<u8>))> {
+    fn coded(&self, row: &rusqlite::Row) -> Option<(usize, Coded)> {
         let (record, hash) = (Row::read(row).ok()?, stored_hash(row).ok()?);
         let (epoch, _) = self.key(record.epoch)?;
         let message = record.with_parts(&self.vault_id, crypto::framed);
-        Some((epoch, (message, hash.to_vec())))
+        let code = hash.to_vec();
+        Some((epoch, Coded { message, code }))
     }
 
     fn judge(
         &self,
-        (epoch, coded): &mut (usize, Vec<(Vec<u8>, Vec<u8>)>),
+        (epoch, coded): &mut (usize, Vec<Coded>),
         verdicts: &mut Vec<bool>,
     ) -> Result<(), AuditError> {
         if let Some(key) = self.epochs.get(*epoch) {

@@ -162,6 +162,11 @@ impl AgentDoor {
         Ok(cautions)
     }
 
+    /// Whether it still leads into the vault.
+    pub fn is_open(&self) -> bool {
+        self.broker.vault().is_open()
+    }
+
     /// What the policy file's modules had to say beside their answers since this was asked last, for a person to read.
     ///
     /// # Errors

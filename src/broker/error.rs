@@ -6,6 +6,7 @@ use secretctl_runner::StartError;
 
 use super::enter::AnchorError;
 use crate::audit::AuditError;
+use crate::crypto::CryptoError;
 use crate::name::{EnvName, FieldName, InvalidName, SecretName};
 use crate::policy::{AliasError, Denial, Fault, PolicyError, Question};
 use crate::sanitize::Withheld;
@@ -174,6 +175,15 @@ fn list(names: &[impl ToString]) -> String {
 }
 
 impl RunError {
+    /// Whether the vault's keys were elsewhere, and are gone.
+    pub fn is_locked(&self) -> bool {
+        match self {
+            Self::Vault(error) => error.is_locked(),
+            Self::Audit(AuditError::Crypto(error)) => *error == CryptoError::Locked,
+            _ => false,
+        }
+    }
+
     /// The fact as an agent may read it: nothing of what the policy file says of keys, which it may hide from the reader.
     pub fn for_agent(&self) -> String {
         match self {

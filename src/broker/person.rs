@@ -100,6 +100,16 @@ impl PersonDoor {
         self.broker.enter()
     }
 
+    /// Records that the vault is opened for a time.
+    pub fn note_session(&self, limits: &str) -> Result<(), RunError> {
+        let detail = Detail {
+            reason: Some(format!("for {limits}")),
+            ..Detail::default()
+        };
+        let broker = &self.broker;
+        broker.note(broker.entry(Action::VaultUnlock, Outcome::Success, Vec::new(), detail))
+    }
+
     /// A secret with its values.
     pub fn get(&self, name: &SecretName) -> Result<(Entry, Fields), RunError> {
         let (_, mut found) = self.reveal(Action::SecretGet, vec![name.clone()])?;

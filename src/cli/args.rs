@@ -59,6 +59,13 @@ pub(super) struct VaultArgs {
 pub(super) enum Command {
     /// Create a vault
     Init(InitArgs),
+    /// Open the vault for a time: until then, no command and no server needs the password
+    Unlock(UnlockArgs),
+    /// End that time: after this, nothing can open the vault without the password
+    Lock,
+    /// Keep the keys of an open vault: what `unlock` starts
+    #[command(hide = true)]
+    Keeper,
     /// Store or change a secret: the value comes from standard input or a hidden prompt
     Set(SetArgs),
     /// Print the value of a secret, exactly as it was stored
@@ -147,6 +154,16 @@ pub(super) struct FilterArgs {
     /// Secret or pattern to hide; may be given several times
     #[arg(long = "key", short, required = true, value_name = "KEY")]
     pub(super) keys: Vec<KeyPattern>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnlockArgs {
+    /// How long the vault stays open at most, such as 30m, 8h or 1d
+    #[arg(long, default_value = "8h", value_name = "TIME")]
+    pub(super) ttl: Span,
+    /// How long it stays open while nothing uses it
+    #[arg(long, default_value = "30m", value_name = "TIME")]
+    pub(super) idle: Span,
 }
 
 #[derive(Debug, Args)]

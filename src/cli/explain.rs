@@ -34,7 +34,7 @@ pub(super) fn run(access: &Access, args: ExplainArgs) -> Result<u8, Failure> {
     let has_patterns = args.keys.iter().any(|key| key.exact().is_none());
     let needs_vault =
         has_patterns || (door.has_modules()).map_err(|error| policy::failure(error, &door))?;
-    let vault = match needs_vault || (access.has_password() && !args.keys.is_empty()) {
+    let vault = match needs_vault || (access.is_unasked() && !args.keys.is_empty()) {
         true => Some(access.door()?),
         false => None,
     };

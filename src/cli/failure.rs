@@ -1,6 +1,6 @@
 //! Why a command failed, what to do next, and the exit code.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 
 use super::output;
@@ -71,6 +71,12 @@ impl Failure {
         (self.fact, self.next)
     }
 
+    /// Of a session that has ended meanwhile.
+    fn locked(self) -> Self {
+        let next = "open another one with: secretctl unlock";
+        self.next(next).with_code(codes::LOCKED)
+    }
+
     pub(super) fn print(&self) {
         output::error(&self.fact);
         if let Some(next) = &self.next {
@@ -114,6 +120,14 @@ fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
 /// How similar a name has to be to be suggested; 1 is the same.
 const NEAR: f64 = 0.6;
 
+/// For who cannot be told in two lines of a terminal.
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let next = self.next.iter().map(|next| format!("\n{next}"));
+        write!(f, "{}{}", self.fact, next.collect::<String>())
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error)
@@ -134,6 +148,9 @@ impl From<UnlockError> for Failure {
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Self {
         let failure = Self::new(&error);
+        if error.is_locked() {
+            return failure.locked();
+        }
         match error {
             VaultError::Missing { .. } => failure.next("create one with: secretctl init"),
             VaultError::Exists { .. } => failure.next("choose another place with --vault-dir"),
@@ -175,6 +192,9 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let failure = Self::new(&error);
+        if error.is_locked() {
+            return failure.locked();
+        }
         match error {
             RunError::SecretNotFound(_) => failure.with_code(codes::NOT_FOUND),
             RunError::Vault(error) => error.into(),

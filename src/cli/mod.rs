@@ -18,6 +18,7 @@ mod get;
 mod import;
 mod init;
 mod list;
+mod lock;
 mod mcp_server;
 mod modules;
 mod new;
@@ -30,6 +31,7 @@ mod places;
 mod policy;
 mod rename;
 mod run;
+mod session;
 mod set;
 mod status;
 mod templates;
@@ -67,7 +69,7 @@ pub fn main() -> ExitCode {
         ));
     }
     let access = Access::new(cli.vault, password, new_password);
-    match dispatch(&access, cli.command, import_password) {
+    match dispatch(access, cli.command, import_password) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.print();
@@ -77,26 +79,31 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(
-    access: &Access,
+    access: Access,
     command: Command,
     import_password: Option<SecretBytes>,
 ) -> Result<u8, Failure> {
+    let shared = &access;
     match command {
-        Command::Init(args) => init::run(access, &args),
-        Command::Set(args) => set::run(access, args),
-        Command::Get(args) => get::run(access, &args),
-        Command::List(args) => list::run(access, &args),
-        Command::Rename(args) => rename::run(access, &args),
-        Command::Delete(args) => delete::run(access, &args),
-        Command::Run(args) => run::run(access, args),
-        Command::Filter(args) => filter::run(access, &args),
-        Command::Export(args) => export::run(access, &args),
-        Command::Import(args) => import::run(access, &args, import_password),
-        Command::Audit(command) => audit::run(access, &command),
-        Command::Policy(command) => policy::run(access, command),
-        Command::Password(command) => password::run(access, command),
-        Command::Status(args) => status::run(access, &args),
-        Command::Mcp(command) => client::run(access, command),
+        Command::Init(args) => init::run(shared, &args),
+        Command::Unlock(args) => session::unlock(shared, &args),
+        Command::Lock => lock::run(shared),
+        Command::Keeper => session::keep(),
+        Command::Set(args) => set::run(shared, args),
+        Command::Get(args) => get::run(shared, &args),
+        Command::List(args) => list::run(shared, &args),
+        Command::Rename(args) => rename::run(shared, &args),
+        Command::Delete(args) => delete::run(shared, &args),
+        Command::Run(args) => run::run(shared, args),
+        Command::Filter(args) => filter::run(shared, &args),
+        Command::Export(args) => export::run(shared, &args),
+        Command::Import(args) => import::run(shared, &args, import_password),
+        Command::Audit(command) => audit::run(shared, &command),
+        Command::Policy(command) => policy::run(shared, command),
+        Command::Password(command) => password::run(shared, command),
+        Command::Status(args) => status::run(shared, &args),
+        Command::Mcp(command) => client::run(shared, command),
+        // Its threads open the vault when somebody asks for something.
         Command::McpServer(args) => mcp_server::run(access, args),
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn add(
     config: Option<String>,
 ) -> Result<u8, Failure> {
     let mut door = policy::door(access, None)?;
-    if access.has_password() {
+    if access.is_unasked() {
         door.keep_code_of(&access.door()?);
     }
     let new = NewModule { file, name, config };

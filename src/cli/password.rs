@@ -2,8 +2,8 @@
 
 use super::args::{PasswordChangeArgs, PasswordCommand};
 use super::failure::Failure;
-use super::output;
 use super::unlock::Access;
+use super::{output, session};
 use crate::secret::SecretBytes;
 use crate::vault::PasswordOptions;
 
@@ -28,6 +28,10 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
         false => "Changed the master password.",
     };
     output::done(what);
+    if let Some(session) = session::find(&access.locked()?) {
+        session.end()?;
+        output::done("The session is over: secretctl unlock opens another.");
+    }
     advise(&new);
     if !is_wiped {
         output::warn_of_journal("what the old password opens");

@@ -30,7 +30,10 @@ enum Source {
 }
 
 /// All places that are configured: those of the command line, then those of the environment.
-pub(super) struct Sources(Vec<Source>);
+pub(super) struct Sources {
+    all: Vec<Source>,
+    is_given: bool,
+}
 
 impl Sources {
     /// `environment` is what `SECRETCTL_PASSWORD` was.
@@ -38,20 +41,34 @@ impl Sources {
         let set = |text: Option<OsString>| text.filter(|text| !text.is_empty());
         let variable = |name: &str| set(std::env::var_os(name));
         let file = |path: OsString| Source::File(path.into());
-        let all = [
+        let given = [
             set(args.password_file).map(file),
             args.password_fd.map(Source::Descriptor),
             set(args.password_command).map(Source::Command),
+        ];
+        let found = [
             variable("SECRETCTL_PASSWORD_FILE").map(file),
             variable("SECRETCTL_PASSWORD_COMMAND").map(Source::Command),
             environment.map(|password| Source::Environment(RefCell::new(Some(password)))),
         ];
-        Self(all.into_iter().flatten().collect())
+        let given: Vec<Source> = given.into_iter().flatten().collect();
+        Self {
+            is_given: !given.is_empty(),
+            all: given
+                .into_iter()
+                .chain(found.into_iter().flatten())
+                .collect(),
+        }
+    }
+
+    /// Whether the command line has one: then no session is meant.
+    pub(super) fn is_given(&self) -> bool {
+        self.is_given
     }
 
     /// Whether there is one that has not been used up.
     pub(super) fn is_any(&self) -> bool {
-        self.0.iter().any(|source| match source {
+        self.all.iter().any(|source| match source {
             Source::Environment(password) => password.borrow().is_some(),
             _ => true,
         })
@@ -59,7 +76,7 @@ impl Sources {
 
     /// The file with the password, if it is in one.
     pub(super) fn file(&self) -> Option<&Path> {
-        self.0.iter().find_map(|source| match source {
+        self.all.iter().find_map(|source| match source {
             Source::File(path) => Some(path.as_path()),
             _ => None,
         })
@@ -67,7 +84,7 @@ impl Sources {
 
     /// The first one as a variable and its value, if it is a way that can be gone again. Never a password.
     pub(super) fn named(&self) -> io::Result<Option<(&'static str, OsString)>> {
-        Ok(match self.0.first() {
+        Ok(match self.all.first() {
             Some(Source::File(path)) => {
                 Some(("SECRETCTL_PASSWORD_FILE", std::path::absolute(path)?.into()))
             }
@@ -81,7 +98,7 @@ impl Sources {
     /// # Errors
     /// When that one fails. Another is not tried: what was configured is what was meant.
     pub(super) fn read(&self) -> Result<Option<SecretBytes>, Failure> {
-        match self.0.first() {
+        match self.all.first() {
             Some(Source::File(path)) => read_file(path).map(Some),
             Some(Source::Descriptor(number)) => read_descriptor(*number).map(Some),
             Some(Source::Command(line)) => password_command::run(line).map(Some),

@@ -38,7 +38,7 @@ pub(super) fn door(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, F
 /// Where modules have to be compiled, and the password is at hand anyway, their code is kept.
 pub(super) fn keeping_code(access: &Access, file: Option<&Path>) -> Result<PolicyDoor, Failure> {
     let mut door = door(access, file)?;
-    if door.is_own() && door.names_modules() && access.has_password() {
+    if door.is_own() && door.names_modules() && access.is_unasked() {
         door.keep_code_of(&access.door()?);
     }
     Ok(door)

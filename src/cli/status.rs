@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::args::StatusArgs;
 use super::failure::{Failure, codes};
-use super::output;
 use super::unlock::Access;
+use super::{output, session};
 use crate::broker::{Enforcement, Layer, enforceable};
+use crate::keeper::Client;
 use crate::secret::{KeyMemory, key_memory};
 use crate::time;
 use crate::vault::KdfParams;
@@ -20,6 +21,8 @@ pub(super) fn run(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
 }
 
 fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
+    let session = session::find(&access.locked()?);
+    let session = session.as_ref().map(Client::facts);
     let status = access.inspecting_door()?.status()?;
     let code = match status.problems.is_empty() {
         true => codes::DONE,
@@ -51,6 +54,11 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
             "epoch": status.epoch,
             "anchor": status.anchor,
             "key_memory": keys_word,
+            "session": session.map(|session| json!({
+                "until": session::until(session),
+                "left_seconds": session.left.as_secs(),
+                "idle_seconds": session.idle.as_secs(),
+            })),
             "valid": status.problems.is_empty(),
             "problems": status.problems,
         }))?;
@@ -80,6 +88,10 @@ fn vault(access: &Access, args: &StatusArgs) -> Result<u8, Failure> {
                 .unwrap_or_else(|| "as it should be".to_owned()),
         ),
         ("keys", keys.to_owned()),
+        (
+            "session",
+            session.map_or_else(|| "none".to_owned(), session::limits),
+        ),
     ];
     let line = |(name, text): (&str, String)| format!("{name:9} {}\n", output::printable(&text));
     output::result(lines.map(line).concat().as_bytes())?;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
 use super::password_source::{self, Sources};
-use super::{output, places};
+use super::{output, places, session};
 use crate::broker::{Outside, PersonDoor, RunError};
 use crate::secret::SecretBytes;
 use crate::time;
-use crate::vault::{LockedVault, Vault};
+use crate::vault::{LockedVault, Vault, VaultError};
 
 /// The directory in the home directory.
 const VAULT_DIR: &str = ".secretctl";
@@ -67,42 +67,104 @@ impl Access {
         }
     }
 
-    /// Unlocks the vault. Gives the password as well.
-    pub(super) fn vault(&self) -> Result<(Vault, SecretBytes), Failure> {
-        let locked = LockedVault::open(&self.dir()?)?;
-        locked
-            .warnings()
-            .iter()
-            .for_each(|warning| output::warn(&warning.to_string()));
+    /// The vault as it is found.
+    pub(super) fn locked(&self) -> Result<LockedVault, Failure> {
+        Ok(LockedVault::open(&self.dir()?)?)
+    }
+
+    /// Unlocks the vault: with its session, if there is one and the command line does not say where the password is.
+    pub(super) fn vault(&self) -> Result<Vault, Failure> {
+        match self.vault_of_session()? {
+            Some(vault) => Ok(vault),
+            None => self.vault_of_password().map(|(vault, _)| vault),
+        }
+    }
+
+    /// The same without a question to anybody; none if it takes one.
+    pub(super) fn vault_unasked(&self, with_password: bool) -> Result<Option<Vault>, Failure> {
+        match self.vault_of_session()? {
+            None if with_password && self.sources.is_any() => {
+                self.vault_of_password().map(|(vault, _)| Some(vault))
+            }
+            vault => Ok(vault),
+        }
+    }
+
+    fn vault_of_session(&self) -> Result<Option<Vault>, Failure> {
+        if self.sources.is_given() {
+            return Ok(None);
+        }
+        let locked = self.locked()?;
+        let Some(session) = session::find(&locked) else {
+            return Ok(None);
+        };
+        warn_of(&locked);
+        let generation = session.facts().generation;
+        match locked.unlock_elsewhere(&session.service(), generation) {
+            Ok(vault) => Ok(Some(vault)),
+            // Its keys are of the past, as is what it was opened for.
+            Err(VaultError::KeyChanged) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn vault_of_password(&self) -> Result<(Vault, SecretBytes), Failure> {
+        let (locked, password) = self.locked_and_password()?;
+        Ok((locked.unlock(&password, time::now())?, password))
+    }
+
+    /// The vault as it is found, and the password for it.
+    pub(super) fn locked_and_password(&self) -> Result<(LockedVault, SecretBytes), Failure> {
+        let locked = self.locked()?;
+        warn_of(&locked);
         let password = match self.sources.read()? {
             Some(password) => password,
             None => prompt("Master password: ")?,
         };
-        Ok((locked.unlock(&password, time::now())?, password))
+        Ok((locked, password))
     }
 
     /// Unlocks the vault for a person.
     pub(super) fn door(&self) -> Result<PersonDoor, Failure> {
-        Ok(self.door_and_password()?.0)
+        self.entered(self.vault()?)
     }
 
-    /// The same, and the password.
+    /// The same with the password, which is given as well.
     pub(super) fn door_and_password(&self) -> Result<(PersonDoor, SecretBytes), Failure> {
-        let (vault, password) = self.vault()?;
+        let (vault, password) = self.vault_of_password()?;
+        Ok((self.entered(vault)?, password))
+    }
+
+    fn entered(&self, vault: Vault) -> Result<PersonDoor, Failure> {
         let door = PersonDoor::new(vault, &self.outside());
         output::cautions(&door.enter()?);
         told(door.keep_retention());
-        Ok((door, password))
+        Ok(door)
     }
 
     /// Unlocks the vault for who wants to find out what is wrong with it.
     pub(super) fn inspecting_door(&self) -> Result<PersonDoor, Failure> {
-        Ok(PersonDoor::new(self.vault()?.0, &self.outside()))
+        Ok(PersonDoor::new(self.vault()?, &self.outside()))
     }
 
     /// Whether the vault can be unlocked without asking.
-    pub(super) fn has_password(&self) -> bool {
-        self.sources.is_any()
+    pub(super) fn is_unasked(&self) -> bool {
+        let has_session = || {
+            self.locked()
+                .is_ok_and(|locked| session::find(&locked).is_some())
+        };
+        self.sources.is_any() || has_session()
+    }
+
+    /// How a person unlocks this vault.
+    pub(super) fn unlock_command(&self) -> String {
+        match &self.vault_dir {
+            None => "secretctl unlock".to_owned(),
+            Some(dir) => {
+                let dir = shell_words::quote(&dir.to_string_lossy()).into_owned();
+                format!("secretctl unlock --vault-dir {dir}")
+            }
+        }
     }
 
     /// The password of a vault that is to be created.
@@ -125,6 +187,11 @@ impl Access {
             None => Ok(self.new_password.take()),
         }
     }
+}
+
+fn warn_of(locked: &LockedVault) {
+    let warnings = locked.warnings().iter();
+    warnings.for_each(|warning| output::warn(&warning.to_string()));
 }
 
 /// A log that is not shortened is no reason to do nothing else.

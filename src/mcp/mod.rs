@@ -6,40 +6,70 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod door;
 mod refusal;
 mod tools;
 mod visit;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::ServiceExt;
 use rmcp::transport::io::stdio_pipes;
 
+pub use self::door::{Closed, Opener};
 pub use self::visit::{Greeting, ToolAnswer, VISITOR, VisitError, Visitor};
 
-use crate::broker::AgentDoor;
+use self::door::Door;
 
 /// Time for running commands to be ended and recorded when the client has gone.
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
-/// Serves one client until it goes away. `agent_id` stands in for what the client calls itself.
-pub fn serve(door: AgentDoor, agent_id: Option<String>) -> io::Result<()> {
+/// Serves one client until it goes away, or until the first try to open the vault shows that there is no use in it. `agent_id` stands in
+/// for what the client calls itself.
+pub fn serve(opener: Opener, agent_id: Option<String>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Protocol messages are few; commands run on threads of their own.
         .worker_threads(2)
         .enable_all()
         .build()?;
     let result = runtime.block_on(async {
-        let tools = tools::Tools::new(door, agent_id);
+        let door = Arc::new(Door::new(opener));
+        let tools = tools::Tools::new(Arc::clone(&door), agent_id);
         let running = tools.running();
-        let waiting = tools.clone();
-        let service = tools.serve(stdio_pipes()).await.map_err(io::Error::other)?;
-        waiting.warm_up();
-        service.waiting().await.map_err(io::Error::other)?;
+        // The client gets its first answer while the vault is being opened.
+        let mut opening = tokio::task::spawn_blocking(move || is_useful(&door));
+        let serving = async {
+            let service = tools.serve(stdio_pipes()).await.map_err(io::Error::other)?;
+            service.waiting().await.map_err(io::Error::other)
+        };
+        tokio::pin!(serving);
+        let served = tokio::select! {
+            served = &mut serving => {
+                // What is wrong with the vault is worth more than that the client has gone.
+                let _ = (&mut opening).await;
+                served.map(drop)
+            }
+            is_useful = &mut opening => match is_useful {
+                Ok(true) => serving.await.map(drop),
+                _ => Ok(()),
+            },
+        };
         running.end_all();
-        Ok(())
+        served
     });
     runtime.shutdown_timeout(CLOSING_TIME);
     result
+}
+
+/// Opens the vault if it can be, and prepares for the first command.
+fn is_useful(door: &Door) -> bool {
+    match door.get() {
+        Ok(door) => {
+            door.warm_up();
+            true
+        }
+        Err(closed) => !closed.is_final,
+    }
 }

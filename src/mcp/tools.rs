@@ -12,6 +12,7 @@ use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler, tool_handler};
 use tokio::sync::{Semaphore, watch};
 
+use super::door::Door;
 use super::refusal::{Refusal, explain, refuse};
 use crate::broker::{AgentDoor, RunError};
 
@@ -27,7 +28,7 @@ const INSTRUCTIONS: &str = "secretctl lets you use secrets without seeing them. 
 
 #[derive(Clone)]
 pub(super) struct Tools {
-    door: Arc<AgentDoor>,
+    door: Arc<Door>,
     agent_id: Option<String>,
     runs: Arc<Semaphore>,
     running: Arc<Running>,
@@ -44,9 +45,9 @@ impl Running {
 }
 
 impl Tools {
-    pub(super) fn new(door: AgentDoor, agent_id: Option<String>) -> Self {
+    pub(super) fn new(door: Arc<Door>, agent_id: Option<String>) -> Self {
         Self {
-            door: Arc::new(door),
+            door,
             agent_id,
             runs: Arc::new(Semaphore::new(RUNS_MAX)),
             running: Arc::new(Running(watch::Sender::new(false))),
@@ -61,7 +62,8 @@ impl Tools {
     /// Prepares for the next command, on a thread of its own.
     pub(super) fn warm_up(&self) {
         let door = Arc::clone(&self.door);
-        drop(tokio::task::spawn_blocking(move || door.warm_up()));
+        let warm_up = move || door.if_open().map(|door| door.warm_up());
+        drop(tokio::task::spawn_blocking(warm_up));
     }
 
     fn agent(&self, context: &RequestContext<RoleServer>) -> String {
@@ -79,12 +81,13 @@ impl Tools {
     ) -> Result<T, Refusal> {
         let door = Arc::clone(&self.door);
         let asked = move || {
+            let door = door.get().map_err(|closed| refuse(closed.text))?;
             let answer = work(&door);
-            tell(&door)?;
-            answer
+            let told = tell(&door).and(answer);
+            told.map_err(|error| explain(&error))
         };
         match tokio::task::spawn_blocking(asked).await {
-            Ok(answer) => answer.map_err(|error| explain(&error)),
+            Ok(answer) => answer,
             Err(_) => Err(refuse(
                 "secretctl failed inside; the request was not carried out",
             )),

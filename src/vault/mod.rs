@@ -127,6 +127,11 @@ pub enum VaultError {
 }
 
 impl VaultError {
+    /// Whether the keys were elsewhere, and are gone.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Crypto(CryptoError::Locked))
+    }
+
     /// What it means that something does not open: `fact`, unless the key could not be used at all.
     fn unopened(error: CryptoError, fact: Self) -> Self {
         match error {
@@ -463,9 +468,11 @@ impl Vault {
         self.keys.generation
     }
 
-    /// Whether the keys can be used: those of a session may be gone, or may be of the past.
+    /// Whether the vault can be used: the keys of a session may be gone, or of the past, and the database replaced.
     pub fn is_open(&self) -> bool {
-        self.keys.record.is_open() && self.require_current().is_ok()
+        let is_current = || self.require_current().is_ok();
+        let is_same = || (self.files.database_file()).is_ok_and(|found| found == self.opened);
+        self.keys.record.is_open() && is_current() && is_same()
     }
 
     /// The master password, if the vault was unlocked with it: to be hidden wherever it turns up.

@@ -69,6 +69,11 @@ impl Sandbox {
         self.home().join(STATE).join("secretctl")
     }
 
+    /// Where the sockets of sessions are.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.home().join(RUNTIME).join("secretctl")
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.vault().join("vault.db")
     }

@@ -14,7 +14,9 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod agent;
+mod agent_fields;
 mod code_cache;
 mod decide;
 mod enter;
@@ -28,6 +30,7 @@ mod keep;
 mod keyring;
 mod log;
 mod names;
+mod near;
 mod password;
 mod person;
 mod plan;
@@ -39,6 +42,7 @@ mod program;
 mod project;
 mod reach;
 mod run;
+mod score;
 mod selection;
 mod short;
 mod status;
@@ -48,18 +52,22 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secretctl_runner::Runner;
 
-pub use self::agent::{AgentDoor, Listed, Listing, Masked, RunAnswer, RunRequest};
+pub use self::advice::Advice;
+pub use self::agent::{AgentDoor, Listed, Listing, Masked, Progress, RunAnswer, RunRequest};
+pub use self::agent_fields::FieldList;
 pub use self::enter::{AnchorError, Caution, Outside};
 pub use self::error::RunError;
 pub use self::filter::Filtering;
 pub use self::import::{Imported, OnConflict};
 pub use self::jail::{Enforceable, PersonJail, enforceable};
+pub use self::near::near;
 pub use self::person::{PersonDoor, PersonRun, Shown};
 pub use self::policy_add::{AddError, Added, NewModule};
 pub use self::policy_door::{Explained, PolicyDoor};
 pub use self::policy_list::{ListedModule, ModuleOrigin};
 pub use self::policy_table::{Mismatch, Tested};
 pub use self::run::{Ended, Finished};
+pub use self::score::{Component, Issue, Score};
 pub use self::selection::variable;
 pub use self::short::{Short, shortness};
 pub use self::status::{Status, Verified};

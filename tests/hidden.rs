@@ -66,6 +66,15 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("secret_exists", json!({ "key": "**" })),
         ("secret_get_masked", json!({ "key": KEY })),
         ("secret_get_masked", json!({ "key": PATTERN })),
+        ("secret_list_fields", json!({ "key": KEY })),
+        ("secret_get_field", json!({ "key": KEY, "field": "value" })),
+        ("secret_get_field", json!({ "key": KEY, "field": "none" })),
+        (
+            "secret_run_with_bindings",
+            json!({ "key": KEY, "command": "echo hello" }),
+        ),
+        ("security_score", json!({ "include_keys": true })),
+        ("secret_list", json!({ "cursor": KEY, "limit": 1 })),
     ];
     for command in [
         "echo hello",
@@ -152,8 +161,18 @@ async fn answer(agent: &Agent, tool: &'static str, call: &Value, key: &str) -> S
     if let Some(took) = structured.get_mut("duration_ms").map(Value::take) {
         text = text.replace(&format!("\"duration_ms\":{took}"), "");
     }
-    let all = format!("{} {text} {structured}", reply.is_error);
+    let lines: Vec<_> = text.lines().map(|line| near(line, key)).collect();
+    let all = format!("{} {} {structured}", reply.is_error, lines.join("\n"));
     all.replace(&pattern(key), PATTERN).replace(last(key), LAST)
+}
+
+/// The agent's own keys that are near a name depend on the name: those near one of a pair mirror those near the other.
+fn near(line: &str, key: &str) -> String {
+    if line.starts_with("Did you mean ") && key.ends_with("two") {
+        let swapped = line.replace("QQONE", "QQ_").replace("QQTWO", "QQONE");
+        return swapped.replace("QQ_", "QQTWO");
+    }
+    line.to_owned()
 }
 
 fn vault() -> Sandbox {

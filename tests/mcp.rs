@@ -126,18 +126,35 @@ async fn every_tool_is_described() {
         .collect();
     let expected = [
         ("secret_exists", "Check a secret", true),
+        ("secret_get_field", "Read a plain field", true),
         ("secret_get_masked", "Describe a secret", true),
         ("secret_list", "List secrets", true),
+        ("secret_list_fields", "List fields", true),
         ("secret_run", "Run with secrets", false),
+        (
+            "secret_run_with_bindings",
+            "Run with a secret's bindings",
+            false,
+        ),
+        ("security_score", "Rate the safety of secrets", true),
     ];
     assert_eq!(described, expected);
-    let inputs: [(&[&str], &[&str]); 4] = [
+    let inputs: [(&[&str], &[&str]); 8] = [
         (&["key"], &["key"]),
+        (&["field", "key"], &["key", "field"]),
         (&["key"], &["key"]),
         (
-            &["expiring_within", "include_metadata", "prefix", "tag"],
+            &[
+                "cursor",
+                "expiring_within",
+                "include_metadata",
+                "limit",
+                "prefix",
+                "tag",
+            ],
             &[],
         ),
+        (&["key"], &["key"]),
         (
             &[
                 "args",
@@ -150,6 +167,11 @@ async fn every_tool_is_described() {
             ],
             &["keys", "command"],
         ),
+        (
+            &["args", "command", "cwd", "key", "timeout"],
+            &["key", "command"],
+        ),
+        (&["include_keys"], &[]),
     ];
     for (tool, (properties, required)) in tools.iter().zip(inputs) {
         let input = &tool["inputSchema"];
@@ -168,6 +190,16 @@ async fn every_tool_is_described() {
         assert_eq!(input["required"], wanted, "{tool}");
         assert_eq!(input["additionalProperties"], false, "{tool}");
         assert_eq!(tool["outputSchema"]["type"], "object", "{tool}");
+        let hints = &tool["annotations"];
+        assert_eq!(hints["title"], tool["title"], "{tool}");
+        let changes = hints["readOnlyHint"] == false;
+        for (hint, wanted) in [
+            ("destructiveHint", changes),
+            ("idempotentHint", !changes),
+            ("openWorldHint", changes),
+        ] {
+            assert_eq!(hints[hint], wanted, "{hint} of {tool}");
+        }
         assert!(
             !tool["description"]
                 .as_str()
@@ -313,7 +345,7 @@ async fn a_masked_value_shows_at_most_its_last_four_characters() {
         .refusal();
     assert_eq!(
         missing,
-        "secret not found: API_KYE\nsecret_list shows what there is; names are case-sensitive."
+        "secret not found: API_KYE\nDid you mean API_KEY?\nsecret_list shows what there is; names are case-sensitive."
     );
     agent.stop().await;
 }
@@ -347,26 +379,44 @@ async fn what_a_person_changes_is_seen_at_once() {
 async fn unknown_tools_and_arguments_are_errors() {
     let sandbox = vault();
     let agent = Agent::without_project(&sandbox).await;
-    for (tool, arguments) in [
-        ("secret_list", json!({ "show_values": true })),
-        ("secret_exists", json!({})),
-        ("secret_exists", json!({ "key": 7 })),
+    for (tool, arguments, mistake) in [
         (
-            "secret_get_masked",
-            json!({ "key": "API_KEY", "unmask": true }),
+            "secret_list",
+            json!({ "show_values": true }),
+            "there is no argument \"show_values\"",
+        ),
+        (
+            "secret_list",
+            json!({ "prefx": "a" }),
+            "there is no argument \"prefx\"; did you mean prefix?",
+        ),
+        ("secret_exists", json!({}), "the argument key is missing"),
+        (
+            "secret_exists",
+            json!({ "key": 7 }),
+            "the argument key must be a string, and is a number",
+        ),
+        (
+            "secret_run",
+            json!({ "keys": "API_KEY", "command": "true" }),
+            "the argument keys must be an array of which each is a string, and is a string",
         ),
         (
             "secret_run",
             json!({ "keys": ["API_KEY"], "command": "true", "sanitize": false }),
+            "there is no argument \"sanitize\"",
         ),
     ] {
         let refusal = agent.call(tool, arguments).await.refusal();
-        assert!(
-            refusal.starts_with("failed to deserialize parameters: "),
-            "{tool}: {refusal}"
-        );
+        let (first, rest) = refusal.split_once('\n').expect("two lines");
+        assert_eq!(first, mistake);
+        assert!(rest.starts_with(&format!("{tool} takes ")), "{rest}");
     }
-    for tool in ["secret_get", "secret_set", "secret_delete"] {
+    for (tool, near) in [
+        ("secret_get", "secret_list"),
+        ("secret_lst", "secret_list"),
+        ("delete", ""),
+    ] {
         let answer = agent
             .client
             .peer()
@@ -376,6 +426,13 @@ async fn unknown_tools_and_arguments_are_errors() {
             panic!("{tool}: {answer:?}")
         };
         assert_eq!(error.code, ErrorCode::INVALID_PARAMS, "{tool}: {error}");
+        assert!(error.message.contains(near), "{error}");
+        assert_eq!(
+            error.message.contains("did you mean"),
+            !near.is_empty(),
+            "{error}"
+        );
+        assert!(error.message.ends_with("security_score."), "{error}");
     }
     // The server goes on.
     assert_eq!(

@@ -111,7 +111,8 @@ async fn what_no_rule_names_is_refused_with_the_rule_that_would_allow_it() {
     );
     let agent = Agent::without_project(&sandbox).await;
     let not_allowed = "command not allowed: id\nRule: default_action: deny\n\
-                       A person can allow it: add to allowed_commands:\n- \"id\"";
+                       A person can allow it: add to allowed_commands:\n- \"id\"\n\
+                       Commands are allowed that begin with: echo hello; seq";
     assert_eq!(agent.run("KEY", "id").await.refusal(), not_allowed);
     assert!(
         agent

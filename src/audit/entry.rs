@@ -51,6 +51,12 @@ words! {
         SecretExists = "secret.exists",
         /// A masked value was shown to an agent.
         SecretGetMasked = "secret.get_masked",
+        /// The fields of a secret were listed for an agent.
+        SecretListFields = "secret.list_fields",
+        /// An agent asked for the value of a plain field.
+        SecretGetField = "secret.get_field",
+        /// An agent asked how safely secrets are kept.
+        SecurityScore = "security.score",
         /// A secret was deleted.
         SecretDelete = "secret.delete",
         /// A secret got another name.

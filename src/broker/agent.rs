@@ -1,21 +1,22 @@
 //! The agent's handle: names, masks and sanitized output. It has no way to a value.
 
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secretctl_runner::{Cancel, Confinement, Enforcement, Stdin};
 
+use super::agent_fields::hide_own;
 use super::decide::{label, limit, refusal};
 use super::project::Project;
 use super::run::{Ended, Output};
-use super::short::AGENT_MIN_BYTES;
 use super::{Broker, Caution, Notice, Outside, RunError};
 use crate::audit::{Action, Detail, Outcome, Source};
 use crate::name::{EnvName, KeyPattern, SecretName, Tag};
 use crate::policy::Purpose;
-use crate::sanitize::{Capped, Channel, Redaction};
+use crate::sanitize::{Capped, Channel, Redaction, Sanitized};
 use crate::time;
 use crate::vault::{Entry, Fields, Vault};
 
@@ -29,7 +30,10 @@ const MASK: &str = "********";
 /// Where agents come in.
 pub struct AgentDoor {
     pub(super) broker: Broker,
-    pub(super) project: Project,
+    /// The project that it was opened for.
+    pub(super) project: Arc<Project>,
+    /// The project of the roots that were asked for last, with them.
+    pub(super) of_roots: Mutex<Option<(Vec<PathBuf>, Arc<Project>)>>,
     /// That of the last command.
     pub(super) last_jail: Mutex<Option<Confinement>>,
 }
@@ -109,14 +113,33 @@ pub struct RunRequest {
     pub command: String,
     /// The program's arguments; none for a whole command line.
     pub arguments: Vec<String>,
+    /// Whether a secret that binds no variable is refused, also if it has only one field.
+    pub bound: bool,
     /// The environment whose aliases apply.
     pub env: Option<String>,
     /// In front of the names of variables.
     pub env_prefix: Option<EnvName>,
+    /// Directories of which the first that can be the project is it; without them it is the one that the door was opened for.
+    pub roots: Option<Vec<PathBuf>>,
     /// The directory to run in, below the project's root.
     pub cwd: Option<String>,
     /// The time limit.
     pub timeout: Option<Duration>,
+}
+
+/// How far a command has come, for those who wait for it.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    /// Bytes of output so far, sanitized.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// What an agent gets to know of a command that has ended.
@@ -132,8 +155,8 @@ pub struct RunAnswer {
     pub duration: Duration,
     /// What was hidden.
     pub redactions: Vec<Redaction>,
-    /// Whether output was left out for its length.
-    pub truncated: bool,
+    /// Bytes of output that were left out for its length.
+    pub omitted: u64,
     /// What confined it, and what did not.
     pub enforcement: Enforcement,
 }
@@ -143,7 +166,8 @@ impl AgentDoor {
     pub fn new(vault: Vault, project: &Path, outside: &Outside) -> Self {
         let broker = Broker::new(vault, outside, Source::Mcp);
         Self {
-            project: Project::new(project, &broker.judge.kept),
+            project: Arc::new(Project::new(project, &broker.judge.kept)),
+            of_roots: Mutex::default(),
             broker,
             last_jail: Mutex::default(),
         }
@@ -242,18 +266,11 @@ impl AgentDoor {
         let Listed {
             key, notes, url, ..
         } = listed;
-        let values: Vec<_> = (fields.sensitive())
-            .map(|value| (key.as_str(), value))
-            .collect();
         let mut texts: Vec<&mut String> = notes.iter_mut().chain(url).collect();
-        if values
-            .iter()
-            .any(|(_, value)| value.len() < AGENT_MIN_BYTES)
-        {
+        if !hide_own(&self.broker, key, fields, &mut texts)? {
             texts.into_iter().for_each(|text| *text = MASK.to_owned());
-            return Ok(());
         }
-        self.broker.hide_in(&values, &mut texts)
+        Ok(())
     }
 
     /// Runs a command with secrets in its environment and hides them in its output.
@@ -262,6 +279,7 @@ impl AgentDoor {
         agent: &str,
         request: &RunRequest,
         cancel: &Cancel,
+        progress: &Progress,
     ) -> Result<RunAnswer, RunError> {
         let (grant, job) = match self.decide(agent, request) {
             Ok(allowed) => allowed,
@@ -275,7 +293,8 @@ impl AgentDoor {
         drop(last_jail);
         let output_bytes = usize::try_from(grant.get().output_bytes).unwrap_or(usize::MAX);
         let (mut stdout, mut stderr) = (Capped::new(output_bytes), Capped::new(output_bytes));
-        let mut show = |channel, output: &_| {
+        let mut show = |channel, output: &Sanitized| {
+            progress.add(output.as_bytes().len());
             match channel {
                 Channel::Stdout => stdout.push(output),
                 Channel::Stderr => stderr.push(output),
@@ -291,7 +310,7 @@ impl AgentDoor {
         )?;
         Ok(RunAnswer {
             ended: finished.ended,
-            truncated: stdout.omitted() + stderr.omitted() > 0,
+            omitted: stdout.omitted() + stderr.omitted(),
             stdout: stdout.into_text(),
             stderr: stderr.into_text(),
             duration: finished.duration,
@@ -301,7 +320,7 @@ impl AgentDoor {
     }
 
     /// Records a look at secrets, or that it was refused, before anything is answered.
-    fn recorded<T>(
+    pub(super) fn recorded<T>(
         &self,
         agent: &str,
         action: Action,

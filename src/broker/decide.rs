@@ -42,7 +42,8 @@ impl AgentDoor {
     ) -> Result<(Recorded<Grant>, Job), RunError> {
         let broker = &self.broker;
         let policy = broker.policy()?;
-        let (judge, project) = (&broker.judge, &self.project);
+        let judge = &broker.judge;
+        let project = &*self.project(request.roots.as_deref());
         let facts = judge.facts(&policy, project, broker, agent, request)?;
         let grant = judge
             .grant(&policy, &facts.question, &|name| tags(name, broker))
@@ -255,6 +256,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
         | RunError::PolicyModule(_)
         | RunError::Module(_)
         | RunError::TooShort(_)
+        | RunError::SensitiveField { .. }
         | RunError::Program { .. }
         | RunError::Directory(_) => Outcome::Denied,
         _ => Outcome::Error,

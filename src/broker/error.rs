@@ -110,6 +110,32 @@ pub enum RunError {
         /// Its fields.
         fields: Vec<FieldName>,
     },
+    /// A secret has no such field.
+    #[error("secret {key} has no field {field}")]
+    NoSuchField {
+        /// The secret.
+        key: SecretName,
+        /// The field that was asked for.
+        field: FieldName,
+        /// Its fields.
+        fields: Vec<FieldName>,
+    },
+    /// An agent asks for the value of a sensitive field.
+    #[error("field {field} of secret {key} is sensitive: its value is never shown")]
+    SensitiveField {
+        /// The secret.
+        key: SecretName,
+        /// The field.
+        field: FieldName,
+    },
+    /// A value is not text.
+    #[error("the value of field {field} of secret {key} is not text")]
+    NotText {
+        /// The secret.
+        key: SecretName,
+        /// The field.
+        field: FieldName,
+    },
     /// A binding sets a variable that no secret may set.
     #[error("the variable {0} cannot be bound: programs take instructions from it")]
     Reserved(EnvName),

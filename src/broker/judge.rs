@@ -36,7 +36,7 @@ pub(super) struct Judge {
     /// What no command may see: that directory, the file with the master password, and the anchors.
     pub(super) kept: Vec<PathBuf>,
     policy: Mutex<PolicySource>,
-    names: NameIndex,
+    pub(super) names: NameIndex,
     /// Where the compiled code of others' modules is kept; only an unlocked vault gives one.
     pub(super) cache: Option<Arc<Cache>>,
     host: OnceLock<Host>,
@@ -264,7 +264,8 @@ impl Judge {
             require_usable(request, &selected, keyring)?;
         }
         let lookup = |name: &SecretName| keyring.lookup(name);
-        let variables = selection::variables(&selected, request.env_prefix.as_ref(), lookup)?;
+        let prefix = request.env_prefix.as_ref();
+        let variables = selection::variables(&selected, prefix, request.bound, lookup)?;
         let directory = project.working_directory(&facts.place, grant.workdir)?;
         let sanitizers = self.sanitizers(policy)?;
         let confinement = self.jail(project, policy, Some(&program), &directory, grant.network)?;

@@ -62,6 +62,15 @@ impl Names<'_> {
         names.flatten().cloned().collect()
     }
 
+    /// The names by which programs are found.
+    pub(super) fn all(&self) -> Vec<String> {
+        let listings = self.dirs.iter().filter_map(|dir| self.listings.get(dir));
+        let names = listings.flat_map(|listing| listing.programs.keys());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+
     /// Where a bare name is found first.
     pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         let name = OsStr::new(name);

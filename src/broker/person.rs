@@ -186,7 +186,7 @@ impl PersonDoor {
         let broker = &self.broker;
         let selected = self.select(&run.keys, run.env.as_deref())?;
         let lookup = |name: &SecretName| broker.lookup(name);
-        let variables = selection::variables(&selected, run.env_prefix.as_ref(), lookup)?;
+        let variables = selection::variables(&selected, run.env_prefix.as_ref(), false, lookup)?;
         let (program, arguments) = run
             .command
             .split_first()

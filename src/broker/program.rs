@@ -79,6 +79,11 @@ impl TrustedPath {
         dirs.join(":")
     }
 
+    /// The names of all programs in them.
+    pub(super) fn names(&self, names: &NameIndex) -> Vec<String> {
+        names.read(&self.dirs).all()
+    }
+
     /// Finds a bare name, or checks an absolute path. None when there is no such program.
     pub(super) fn find(
         &self,

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 
 use secretctl_runner::WorkingDirectory;
 
+use super::agent::AgentDoor;
 use super::{RunError, reach};
 use crate::policy::Workdir;
 
@@ -35,6 +37,19 @@ impl Project {
         let root = reach::project(dir, kept)
             .map_err(|closed| format!("the server has no project: {} {closed}", dir.display()));
         Self { root }
+    }
+
+    /// Takes the first of `dirs` that can be a project.
+    fn first(dirs: &[PathBuf], kept: &[PathBuf]) -> Self {
+        let mut projects = dirs.iter().map(|dir| Self::new(dir, kept));
+        let first = projects.next().unwrap_or(Self {
+            root: Err("the client's roots are no directories of this machine".to_owned()),
+        });
+        let is_project = |project: &Self| project.root.is_ok();
+        if is_project(&first) {
+            return first;
+        }
+        projects.find(is_project).unwrap_or(first)
     }
 
     /// Understands the program of a command line and the directory asked for. A program in the project implies its root.
@@ -94,6 +109,27 @@ impl Project {
             Ok(root) => Ok(root),
             Err(fact) => Err(RunError::Directory(fact.clone())),
         }
+    }
+}
+
+impl AgentDoor {
+    /// The project that these roots mean, or without them the door's own. It stays what it was when the roots were new, whatever
+    /// is put in its place meanwhile.
+    pub(super) fn project(&self, roots: Option<&[PathBuf]>) -> Arc<Project> {
+        let Some(roots) = roots else {
+            return Arc::clone(&self.project);
+        };
+        let mut last = self.of_roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, project)) = &*last
+            && known == roots
+        {
+            return Arc::clone(project);
+        }
+        let project = Arc::new(Project::first(roots, &self.broker.judge.kept));
+        if project.root.is_ok() {
+            *last = Some((roots.to_vec(), Arc::clone(&project)));
+        }
+        project
     }
 }
 

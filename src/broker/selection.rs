@@ -168,10 +168,11 @@ pub fn variable(asked: &str, prefix: Option<&EnvName>) -> Result<EnvName, RunErr
 pub(super) type Variables = Vec<(EnvName, FieldName)>;
 
 /// The variables of all selected secrets, in order: what a secret binds; else its only field goes into the variable that is named after
-/// the key. Two variables with one name are an error. `lookup` tells what is known of a secret; nothing is taken for one field.
+/// the key, unless `bound` asks for bindings. Two variables with one name are an error. `lookup` tells what is known of a secret; nothing is taken for one field.
 pub(super) fn variables(
     selected: &[Selected],
     prefix: Option<&EnvName>,
+    bound: bool,
     lookup: impl Fn(&SecretName) -> Result<Option<Entry>, RunError>,
 ) -> Result<Vec<Variables>, RunError> {
     let mut taken: BTreeMap<EnvName, &str> = BTreeMap::new();
@@ -179,7 +180,7 @@ pub(super) fn variables(
     for Selected { name, asked, .. } in selected {
         let metadata = lookup(name)?.map(|entry| entry.metadata);
         let variables = match metadata {
-            Some(metadata) => of_secret(asked, prefix, metadata)?,
+            Some(metadata) => of_secret(asked, prefix, bound, metadata)?,
             None => vec![(variable(asked, prefix)?, VALUE_FIELD.parse()?)],
         };
         for (variable, _) in &variables {
@@ -199,13 +200,14 @@ pub(super) fn variables(
 fn of_secret(
     asked: &str,
     prefix: Option<&EnvName>,
+    bound: bool,
     metadata: Metadata,
 ) -> Result<Variables, RunError> {
     let Metadata {
         fields, bindings, ..
     } = metadata;
     match (bindings.is_empty(), fields.as_slice()) {
-        (true, [only]) => Ok(vec![(variable(asked, prefix)?, only.name.clone())]),
+        (true, [only]) if !bound => Ok(vec![(variable(asked, prefix)?, only.name.clone())]),
         (true, _) => Err(RunError::NotBound {
             key: asked.to_owned(),
             fields: fields.into_iter().map(|field| field.name).collect(),
@@ -295,7 +297,7 @@ mod tests {
             names(&selected),
             [("staging/db/password", "db/password", false)]
         );
-        let variables = variables(&selected, None, |_| Ok(None)).expect("good names");
+        let variables = variables(&selected, None, false, |_| Ok(None)).expect("good names");
         assert_eq!(shown(&variables), ["DB_PASSWORD=value"]);
     }
 
@@ -340,7 +342,7 @@ mod tests {
     #[test]
     fn two_keys_with_one_variable_are_an_error() {
         let selected = select(&patterns(&["a-b", "a/b"]), None, vault).expect("valid");
-        let error = variables(&selected, None, |_| Ok(None))
+        let error = variables(&selected, None, false, |_| Ok(None))
             .expect_err("both are A_B")
             .to_string();
         assert_eq!(
@@ -375,7 +377,9 @@ mod tests {
         };
         let selected = select(&patterns(&["db/prod"]), None, vault).expect("valid");
         let prefix = prefix.parse().ok();
-        let variables = variables(&selected, prefix.as_ref(), |_| Ok(Some(entry.clone())));
+        let variables = variables(&selected, prefix.as_ref(), false, |_| {
+            Ok(Some(entry.clone()))
+        });
         variables
             .map(|variables| shown(&variables))
             .map_err(|error| error.to_string())

@@ -11,6 +11,7 @@ use crate::broker::AgentDoor;
 use crate::mcp::{self, Closed};
 
 pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
+    let fixed_project = args.project.is_some();
     let project = match args.project {
         Some(project) => project,
         None => std::env::current_dir()?,
@@ -22,7 +23,8 @@ pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
         failure: None,
     }));
     let opener = Arc::clone(&opening);
-    let served = mcp::serve(Box::new(move || lock(&opener).open()), args.agent_id);
+    let opener = Box::new(move || lock(&opener).open());
+    let served = mcp::serve(opener, args.agent_id, fixed_project);
     match lock(&opening).failure.take() {
         Some(failure) => Err(failure),
         None => Ok(served.map(|()| super::codes::DONE)?),

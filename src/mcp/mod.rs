@@ -6,8 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod arguments;
 mod door;
+mod lines;
+mod log;
+mod messages;
+mod panic;
 mod refusal;
+mod roots;
 mod tools;
 mod visit;
 
@@ -27,21 +33,28 @@ use self::door::Door;
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
 /// Serves one client until it goes away, or until the first try to open the vault shows that there is no use in it. `agent_id` stands in
-/// for what the client calls itself.
-pub fn serve(opener: Opener, agent_id: Option<String>) -> io::Result<()> {
+/// for what the client calls itself. With `fixed_project`, commands run in the door's project whatever roots the client has.
+pub fn serve(opener: Opener, agent_id: Option<String>, fixed_project: bool) -> io::Result<()> {
+    panic::tell_only_places();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Protocol messages are few; commands run on threads of their own.
         .worker_threads(2)
         .enable_all()
         .build()?;
     let result = runtime.block_on(async {
+        let (log, messages) = log::Log::new();
+        let roots = roots::Roots::new(fixed_project);
+        let session = messages::Session::new(roots.clone());
         let door = Arc::new(Door::new(opener));
-        let tools = tools::Tools::new(Arc::clone(&door), agent_id);
+        let tools = tools::Tools::new(Arc::clone(&door), agent_id, roots, log);
         let running = tools.running();
         // The client gets its first answer while the vault is being opened.
         let mut opening = tokio::task::spawn_blocking(move || is_useful(&door));
         let serving = async {
-            let service = tools.serve(stdio_pipes()).await.map_err(io::Error::other)?;
+            let (input, output) = stdio_pipes();
+            let lines = lines::Lines::new(input, output, session);
+            let service = tools.serve(lines).await.map_err(io::Error::other)?;
+            tokio::spawn(log::forward(messages, service.peer().clone()));
             service.waiting().await.map_err(io::Error::other)
         };
         tokio::pin!(serving);

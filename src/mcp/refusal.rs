@@ -7,7 +7,7 @@ use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
 use super::answers::OPENED;
-use crate::broker::{Cause, RunError};
+use crate::broker::{Advice, Cause, RunError};
 
 /// A no, as a tool's result.
 pub(super) type Refusal = CallToolResult;
@@ -37,8 +37,36 @@ pub(super) fn optional<T: FromStr<Err: Display>>(
 }
 
 /// What was refused, by which rule, and what could be done about it.
-pub(super) fn explain(error: &RunError) -> Refusal {
-    let next = match error {
+pub(super) fn explain(error: &RunError, advice: &Advice) -> Refusal {
+    let fact = error.for_agent();
+    let (meant, next, allowed) = (meant(advice), next(error), allowed(advice));
+    refuse(format!("{fact}{meant}{next}{allowed}"))
+}
+
+/// What there is instead of what was asked for.
+fn meant(advice: &Advice) -> String {
+    let near = [&advice.names, &advice.programs].into_iter();
+    let near = near.filter(|names| !names.is_empty());
+    near.map(|names| format!("\nDid you mean {}?", names.join(" or ")))
+        .collect()
+}
+
+/// Which commands are allowed instead of a refused one.
+fn allowed(advice: &Advice) -> String {
+    if advice.commands.is_empty() {
+        return String::new();
+    }
+    let commands = advice.commands.join("; ");
+    let more = match advice.more_commands {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("\nCommands are allowed that begin with: {commands}{more}")
+}
+
+/// What a person, or the agent, could do.
+fn next(error: &RunError) -> String {
+    match error {
         RunError::Denied(denial) => {
             let remedy = match RunError::remedy_for_agent(denial) {
                 "" => String::new(),
@@ -101,7 +129,12 @@ pub(super) fn explain(error: &RunError) -> Refusal {
         RunError::Variable { .. } | RunError::SameVariable { .. } => {
             "\nUse env_prefix, or other keys.".to_owned()
         }
+        RunError::SensitiveField { .. } => {
+            "\nTo use it, run a command with it: secret_run or secret_run_with_bindings.".to_owned()
+        }
+        RunError::NoSuchField { .. } => {
+            "\nsecret_list_fields shows what there is; names are case-sensitive.".to_owned()
+        }
         _ => String::new(),
-    };
-    refuse(format!("{}{next}", error.for_agent()))
+    }
 }

@@ -1,37 +1,51 @@
 //! The tools. Each parses its input, asks the broker on a thread of its own, and answers with structure and text.
 
+mod fields;
 mod look;
+mod queue;
 mod run;
+mod score;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use rmcp::handler::server::router::tool::ToolRouter;
-use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
+use rmcp::handler::server::tool::ToolCallContext;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
+    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+};
 use rmcp::service::RequestContext;
-use rmcp::{RoleServer, ServerHandler, tool_handler};
-use tokio::sync::{Semaphore, watch};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use tokio::sync::watch;
 
+use self::queue::Queue;
+use super::arguments;
 use super::door::Door;
+use super::log::Log;
 use super::refusal::{Refusal, explain, refuse};
+use super::roots::Roots;
 use crate::broker::{AgentDoor, RunError};
 
-/// Commands that run at the same time; more of them wait.
-const RUNS_MAX: usize = 8;
 /// What an agent is called that does not say its name.
 const UNNAMED: &str = "unnamed";
 
-const INSTRUCTIONS: &str = "secretctl lets you use secrets without seeing them. Find their names with secret_list, then let \
-    secret_run run a command with them in its environment: the key aws/access_key becomes the variable AWS_ACCESS_KEY. Values are \
-    never shown; in output they are replaced by [REDACTED:key]. There is no shell. A refusal says which rule decided and what a \
-    person could change; do not try to get around it.";
+/// For the model: what a person would tell a colleague who begins.
+const INSTRUCTIONS: &str = "secretctl lets you use secrets without seeing them. secret_list names what there is; secret_run runs one \
+    command with secrets in its environment: the key aws/access_key becomes the variable AWS_ACCESS_KEY, and $AWS_ACCESS_KEY in an \
+    argument is expanded. There is no shell, so no pipes, redirections, && or $(...): put several steps into a script of the project. \
+    Give cwd to work in the project; without it the command runs in an empty directory. In output, [REDACTED:key] stands in place of \
+    a secret, and that means that it was there: do not print, encode or piece together values, and do not ask the user to paste them. \
+    A refusal names the rule and what is allowed. If that is not enough, tell the user what a person could change, and do not look \
+    for a way around it.";
 
 #[derive(Clone)]
 pub(super) struct Tools {
     door: Arc<Door>,
     agent_id: Option<String>,
-    runs: Arc<Semaphore>,
+    queue: Arc<Queue>,
     running: Arc<Running>,
+    roots: Roots,
+    log: Log,
     tool_router: ToolRouter<Self>,
 }
 
@@ -45,13 +59,18 @@ impl Running {
 }
 
 impl Tools {
-    pub(super) fn new(door: Arc<Door>, agent_id: Option<String>) -> Self {
+    pub(super) fn new(door: Arc<Door>, agent_id: Option<String>, roots: Roots, log: Log) -> Self {
         Self {
             door,
             agent_id,
-            runs: Arc::new(Semaphore::new(RUNS_MAX)),
+            queue: Arc::default(),
             running: Arc::new(Running(watch::Sender::new(false))),
-            tool_router: Self::look_router() + Self::run_router(),
+            roots,
+            log,
+            tool_router: Self::look_router()
+                + Self::fields_router()
+                + Self::run_router()
+                + Self::score_router(),
         }
     }
 
@@ -67,48 +86,102 @@ impl Tools {
     }
 
     fn agent(&self, context: &RequestContext<RoleServer>) -> String {
-        let client = || Some(context.peer.peer_info()?.client_info.name.clone());
+        let client = || Some(context.client_info()?.name);
         self.agent_id
             .clone()
             .or_else(client)
             .unwrap_or_else(|| UNNAMED.to_owned())
     }
 
-    /// Does `work` where waiting for the disk or for a child holds up nobody else.
+    /// Does `work` for an agent, where waiting for the disk or for a child holds up nobody else.
     async fn ask<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&AgentDoor) -> Result<T, RunError> + Send + 'static,
+        agent: String,
+        work: impl FnOnce(&AgentDoor, &str) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let door = Arc::clone(&self.door);
+        let (door, log) = (Arc::clone(&self.door), self.log.clone());
         let asked = move || {
             let door = door.get().map_err(|closed| refuse(closed.text))?;
-            let answer = work(&door);
-            let told = tell(&door).and(answer);
-            told.map_err(|error| explain(&error))
+            let answer = work(&door, &agent);
+            let told = tell(&door, &log);
+            answer
+                .and_then(|answer| told.map(|()| answer))
+                .map_err(|error| explain(&error, &door.advice(&agent, &error)))
         };
-        match tokio::task::spawn_blocking(asked).await {
-            Ok(answer) => answer,
-            Err(_) => Err(refuse(
-                "secretctl failed inside; the request was not carried out",
-            )),
-        }
+        tokio::task::spawn_blocking(asked)
+            .await
+            .unwrap_or_else(|_| {
+                Err(refuse(
+                    "secretctl failed inside; the request was not carried out",
+                ))
+            })
     }
 }
 
-/// Writes what modules had to say to the server's log, which is its standard error.
-fn tell(door: &AgentDoor) -> Result<(), RunError> {
+/// Passes on what modules had to say.
+fn tell(door: &AgentDoor, log: &Log) -> Result<(), RunError> {
     for notice in door.take_notices()? {
-        // Where standard error is closed, there is nobody to tell.
-        let _ = writeln!(io::stderr().lock(), "secretctl: {notice}");
+        log.notice(&notice);
     }
     Ok(())
 }
 
-#[tool_handler(router = self.tool_router)]
+#[expect(deprecated, reason = "older versions of the protocol have logging")]
 impl ServerHandler for Tools {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_logging()
+            .build();
+        let mut info = ServerConfig::new(capabilities);
         info.server_info = Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         info.with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        // They fit one page, which names no other.
+        if request.is_some_and(|request| request.cursor.is_some()) {
+            return Err(ErrorData::invalid_params(
+                "there is no such page of tools",
+                None,
+            ));
+        }
+        Ok(ListToolsResult::with_all_items(self.tool_router.list_all()))
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.tool_router.get(name).cloned()
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(tool) = self.tool_router.get(&request.name) else {
+            let tools = self.tool_router.list_all();
+            let names: Vec<&str> = tools.iter().map(|tool| &*tool.name).collect();
+            let text = arguments::unknown_tool(&request.name, &names);
+            return Err(ErrorData::invalid_params(text, None));
+        };
+        let given = request.arguments.clone().unwrap_or_default();
+        if let Some(mistakes) = arguments::mistakes(tool, &given) {
+            return Ok(refuse(mistakes).into());
+        }
+        let context = ToolCallContext::new(self, request, context);
+        self.tool_router.call(context).await
+    }
+
+    async fn set_level(
+        &self,
+        request: rmcp::model::SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.log.set_level(request.level);
+        Ok(())
     }
 }

@@ -49,6 +49,8 @@ impl Document {
         }
         Ok(Policy {
             guest_document: self.to_guest().to_string(),
+            allows_by_default: self.allows_by_default(),
+            allowed_commands: self.allowed(),
             command_rules: self.allowed_commands.0.len() + self.denied_commands.0.len(),
             agent_policies: self.policies.as_ref().map(|list| list.0.len()),
             limits: self.limits(),

@@ -16,7 +16,7 @@ use super::decision::{Network, Workdir};
 use super::error::Fault;
 use super::pinned::PinnedModule;
 use super::place;
-use super::rules::Limits;
+use super::rules::{self, Limits};
 use super::units::{List, Pairs, Size, Span, Version, present};
 
 /// How long a command may run when neither file nor request says so: what a build or a deployment takes.
@@ -168,6 +168,19 @@ impl Document {
                 .map_or(OUTPUT_BYTES_DEFAULT, |size| size.0),
             processes: limits.processes.unwrap_or(PROCESSES_DEFAULT),
         }
+    }
+
+    pub(super) fn allows_by_default(&self) -> bool {
+        matches!(self.default_action, DefaultAction::Allow)
+    }
+
+    pub(super) fn allowed(&self) -> Vec<rules::AllowedCommand> {
+        let rule = |AllowedCommand(rule): &AllowedCommand| rules::AllowedCommand {
+            command: rule.command.clone(),
+            keys_limited: rule.keys.is_some(),
+            network: rule.network,
+        };
+        self.allowed_commands.0.iter().map(rule).collect()
     }
 
     pub(super) fn to_guest(&self) -> Value {

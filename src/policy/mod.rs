@@ -34,7 +34,7 @@ pub use file::{POLICY_FILE_MAX_BYTES, PolicySource};
 pub use pin::{ModuleList, NewPin, PinConfig, PinError, Pinned};
 pub use pinned::PinnedModule;
 pub use request::{Command, Key, Moment, Program, Purpose, Request};
-pub use rules::{Limits, Policy};
+pub use rules::{AllowedCommand, Limits, Policy};
 pub use starter::create_starter;
 pub use table::{Case, Expectation, Table};
 pub use write::Staged;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::alias::{AliasError, Aliased, Environments};
-use super::decision::Workdir;
+use super::decision::{Network, Workdir};
 use super::document::Document;
 use super::error::Fault;
 use super::pinned::PinnedModule;
@@ -13,6 +13,8 @@ use crate::name::{EnvName, KeyPattern};
 #[derive(Debug)]
 pub struct Policy {
     pub(super) guest_document: String,
+    pub(super) allows_by_default: bool,
+    pub(super) allowed_commands: Vec<AllowedCommand>,
     pub(super) command_rules: usize,
     pub(super) agent_policies: Option<usize>,
     pub(super) environments: Environments,
@@ -25,6 +27,17 @@ pub struct Policy {
     pub(super) required_layers: Vec<String>,
     pub(super) modules: Vec<PinnedModule>,
     pub(super) sanitizers: Vec<PinnedModule>,
+}
+
+/// A rule that allows a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedCommand {
+    /// The words that a command line must begin with.
+    pub command: String,
+    /// Whether it holds only for some keys.
+    pub keys_limited: bool,
+    /// Whether such commands may reach a network.
+    pub network: Network,
 }
 
 /// Limits of every run.
@@ -50,6 +63,16 @@ impl Policy {
     /// The rules as JSON, for the `configure` of the built-in policy module, which documents its form.
     pub fn guest_document(&self) -> &str {
         &self.guest_document
+    }
+
+    /// Whether commands are allowed that no rule names.
+    pub fn allows_by_default(&self) -> bool {
+        self.allows_by_default
+    }
+
+    /// The rules that allow commands, in the order of the file.
+    pub fn allowed_commands(&self) -> &[AllowedCommand] {
+        &self.allowed_commands
     }
 
     /// How many commands are allowed or denied.

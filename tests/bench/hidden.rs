@@ -15,7 +15,7 @@ mod support;
 use std::hint::black_box;
 use std::time::Duration;
 
-use secretctl::broker::{AgentDoor, Cancel, RunRequest};
+use secretctl::broker::{AgentDoor, Cancel, Progress, RunRequest};
 use secretctl::vault::LockedVault;
 use support::{Place, Result, password, time};
 
@@ -107,6 +107,6 @@ fn run(door: &AgentDoor, key: &str) -> Result<()> {
         command: "true".to_owned(),
         ..RunRequest::default()
     };
-    let _ = black_box(door.run(AGENT, &request, &Cancel::new()));
+    let _ = black_box(door.run(AGENT, &request, &Cancel::new(), &Progress::default()));
     Ok(())
 }

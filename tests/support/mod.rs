@@ -12,6 +12,7 @@ pub(crate) mod languages;
 pub(crate) mod modules;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod raw;
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};

@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Listed, Masked};
+use crate::name::SecretName;
 use crate::time;
+
+/// Most secrets of one page: their names fit what a model can read.
+pub(in crate::mcp) const PAGE_MAX: usize = 500;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +22,11 @@ pub(in crate::mcp) struct ListInput {
     /// Whether to give tags, dates and the like as well.
     #[serde(default)]
     pub(in crate::mcp) include_metadata: bool,
+    /// `next_cursor` of the page before.
+    pub(in crate::mcp) cursor: Option<String>,
+    /// Secrets on one page: 1 to 500.
+    #[schemars(with = "Option<i32>")]
+    pub(in crate::mcp) limit: Option<usize>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -27,6 +36,13 @@ pub(in crate::mcp) struct ListOutput {
     /// The same with metadata, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     secrets: Option<Vec<Metadata>>,
+    /// How many there are, if they are not all on this page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    total: Option<usize>,
+    /// What to give as `cursor` for the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -59,10 +75,23 @@ impl From<&Listed> for Metadata {
 }
 
 impl ListOutput {
-    pub(in crate::mcp) fn new(listed: &[Listed], include_metadata: bool) -> Self {
+    /// Those that come after a name. A page begins behind the last name of the one before, so that it does not matter what comes or
+    /// goes in between.
+    pub(in crate::mcp) fn page(
+        listed: &[Listed],
+        after: Option<&SecretName>,
+        limit: usize,
+        include_metadata: bool,
+    ) -> Self {
+        let begin = after.map_or(0, |after| listed.partition_point(|one| one.key <= *after));
+        let left = &listed[begin..];
+        let page = &left[..left.len().min(limit)];
+        let next = page.last().filter(|_| left.len() > page.len());
         Self {
-            keys: listed.iter().map(|one| one.key.to_string()).collect(),
-            secrets: include_metadata.then(|| listed.iter().map(Metadata::from).collect()),
+            keys: page.iter().map(|one| one.key.to_string()).collect(),
+            secrets: include_metadata.then(|| page.iter().map(Metadata::from).collect()),
+            total: (page.len() < listed.len()).then_some(listed.len()),
+            next_cursor: next.map(|one| one.key.to_string()),
         }
     }
 }
@@ -77,7 +106,7 @@ pub(in crate::mcp) struct ExistsInput {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::mcp) struct ExistsOutput {
     exists: bool,
-    /// Names of the secrets that were found.
+    /// Names of the secrets that were found: the first 500.
     matches: Vec<String>,
     /// About the secret, if exactly one was found.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +122,11 @@ impl ExistsOutput {
         };
         Self {
             exists: !found.is_empty(),
-            matches: found.iter().map(|one| one.key.to_string()).collect(),
+            matches: found
+                .iter()
+                .take(PAGE_MAX)
+                .map(|one| one.key.to_string())
+                .collect(),
             metadata,
         }
     }
@@ -120,18 +153,21 @@ pub(in crate::mcp) struct MaskedOutput {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct FieldOutput {
+pub(super) struct FieldOutput {
     name: String,
     sensitive: bool,
+}
+
+impl From<(String, bool)> for FieldOutput {
+    fn from((name, sensitive): (String, bool)) -> Self {
+        Self { name, sensitive }
+    }
 }
 
 impl From<Masked> for MaskedOutput {
     fn from(masked: Masked) -> Self {
         let Masked { value, listed } = masked;
-        let fields = listed
-            .fields
-            .into_iter()
-            .map(|(name, sensitive)| FieldOutput { name, sensitive });
+        let fields = listed.fields.into_iter().map(FieldOutput::from);
         Self {
             key: listed.key.to_string(),
             masked_value: value,

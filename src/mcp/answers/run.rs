@@ -35,6 +35,23 @@ pub(in crate::mcp) struct RunInput {
     pub(in crate::mcp) timeout: Option<String>,
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::mcp) struct BoundRunInput {
+    /// Name of a secret with bindings, as secret_list_fields shows them.
+    pub(in crate::mcp) key: String,
+    /// The command, as for secret_run.
+    pub(in crate::mcp) command: String,
+    /// The program's arguments, if `command` is the program alone.
+    #[serde(default)]
+    pub(in crate::mcp) args: Vec<String>,
+    /// Directory to run in, relative to the project or absolute within it. Without it, the command runs in an empty temporary
+    /// directory.
+    pub(in crate::mcp) cwd: Option<String>,
+    /// Time limit, such as `90s` or `5m`.
+    pub(in crate::mcp) timeout: Option<String>,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::mcp) struct RunOutput {
     /// The command's exit code; 128 plus the number of the signal that ended it, or 124 after its time limit.
@@ -54,9 +71,9 @@ pub(in crate::mcp) struct RunOutput {
     truncated: bool,
     /// Layers of confinement: true where they were enforced.
     enforcement: BTreeMap<String, bool>,
-    /// What a person could change, if the exit code says that a program was not found or could not be run.
+    /// What could be done if output was left out, or if the exit code says that a program was not found or could not be run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
+    hint: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -99,9 +116,22 @@ impl From<RunAnswer> for RunOutput {
             sanitized: true,
             redactions: answer.redactions.into_iter().map(redaction).collect(),
             timed_out: answer.ended == Ended::TimedOut,
-            truncated: answer.truncated,
+            truncated: answer.omitted > 0,
             enforcement: layers.map(|layer| (layer.name, layer.enforced)).collect(),
-            hint: not_run.then_some(OPENED),
+            hint: hint(not_run, answer.omitted),
         }
+    }
+}
+
+fn hint(not_run: bool, omitted: u64) -> Option<String> {
+    if not_run {
+        Some(OPENED.to_owned())
+    } else if omitted > 0 {
+        Some(format!(
+            "{omitted} bytes were left out of the middle. To see them, have the command write less, or into a file of the project, and read \
+            that in parts."
+        ))
+    } else {
+        None
     }
 }

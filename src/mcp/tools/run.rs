@@ -1,28 +1,39 @@
 //! The tools that run commands.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use rmcp::handler::server::wrapper::{Json, Parameters};
+use rmcp::model::ProgressNotificationParam;
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, tool, tool_router};
 use tokio::sync::watch;
+use tokio::time::{Instant, interval};
 
 use super::Tools;
-use crate::broker::{Cancel, RunRequest};
-use crate::mcp::answers::run::{RunInput, RunOutput};
+use crate::broker::{Cancel, Progress, RunRequest};
+use crate::mcp::answers::run::{BoundRunInput, RunInput, RunOutput};
 use crate::mcp::refusal::{Refusal, failed, optional, parse, refuse};
+use crate::name::SecretName;
 use crate::time::Span;
 
 /// Keys and patterns of one request.
 const KEYS_MAX: usize = 100;
+/// Time between two reports of progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tool_router(router = run_router, vis = "pub(super)")]
 impl Tools {
     #[tool(
         name = "secret_run",
+        title = "Run with secrets",
         description = "Run a command with secrets in its environment. The policy decides; secrets are hidden in the output.",
         annotations(
             title = "Run with secrets",
             read_only_hint = false,
             destructive_hint = true,
+            idempotent_hint = false,
             open_world_hint = true
         )
     )]
@@ -31,28 +42,105 @@ impl Tools {
         Parameters(input): Parameters<RunInput>,
         context: RequestContext<RoleServer>,
     ) -> Result<Json<RunOutput>, Refusal> {
-        let agent = self.agent(&context);
-        let request = run_request(input)?;
-        let _permit = self
-            .runs
-            .acquire()
-            .await
-            .map_err(|_| refuse("the server is closing"))?;
+        self.run(run_request(input)?, context).await
+    }
+
+    #[tool(
+        name = "secret_run_with_bindings",
+        title = "Run with a secret's bindings",
+        description = "Run a command with one secret, whose bindings say which environment variables get which of its fields.",
+        annotations(
+            title = "Run with a secret's bindings",
+            read_only_hint = false,
+            destructive_hint = true,
+            idempotent_hint = false,
+            open_world_hint = true
+        )
+    )]
+    async fn secret_run_with_bindings(
+        &self,
+        Parameters(input): Parameters<BoundRunInput>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<Json<RunOutput>, Refusal> {
+        let key: SecretName = parse("key", &input.key)?;
+        let request = RunRequest {
+            keys: vec![parse("key", key.as_str())?],
+            bound: true,
+            command: input.command,
+            arguments: input.args,
+            cwd: input.cwd,
+            timeout: optional::<Span>("timeout", input.timeout)?.map(|span| span.0),
+            ..RunRequest::default()
+        };
+        self.run(request, context).await
+    }
+}
+
+impl Tools {
+    async fn run(
+        &self,
+        mut request: RunRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<Json<RunOutput>, Refusal> {
+        let progress = Arc::new(Progress::default());
         let cancel = Cancel::new();
-        let token = context.ct.clone();
-        let cancelled = async move { token.cancelled().await };
-        let watcher = tokio::spawn(watch(cancelled, self.running.0.subscribe(), cancel.clone()));
-        let result = self
-            .ask(move |door| door.run(&agent, &request, &cancel))
-            .await;
-        watcher.abort();
-        self.warm_up();
-        let output = RunOutput::from(result?);
+        let work = async {
+            let _place = self.queue.enter(&context).await?;
+            request.roots = self.roots.current(&context).await;
+            let token = context.ct.clone();
+            let cancelled = async move { token.cancelled().await };
+            let watcher =
+                tokio::spawn(watch(cancelled, self.running.0.subscribe(), cancel.clone()));
+            let progress = Arc::clone(&progress);
+            let result = self
+                .ask(self.agent(&context), move |door, agent| {
+                    door.run(agent, &request, &cancel, &progress)
+                })
+                .await;
+            watcher.abort();
+            self.warm_up();
+            result
+        };
+        let output = RunOutput::from(reporting(work, &progress, &context).await?);
         // A command that was ended by its time limit has failed, whatever it wrote until then.
         if output.was_ended() {
             Err(failed(&output))
         } else {
             Ok(Json(output))
+        }
+    }
+}
+
+/// Waits for `work`, and meanwhile tells the client how far it is, if it wants to know. Nothing is sent when the work is done: by then
+/// the client has forgotten the token.
+async fn reporting<T>(
+    work: impl Future<Output = T>,
+    progress: &Progress,
+    context: &RequestContext<RoleServer>,
+) -> T {
+    let Some(token) = context.meta.get_progress_token() else {
+        return work.await;
+    };
+    let begin = Instant::now();
+    let mut work = pin!(work);
+    let mut ticks = interval(REPORT_INTERVAL);
+    // The first one is at once.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => {}
+        }
+        let elapsed = begin.elapsed();
+        let text = format!(
+            "{} s, {} bytes of output",
+            elapsed.as_secs(),
+            progress.bytes()
+        );
+        let param =
+            ProgressNotificationParam::new(token.clone(), elapsed.as_secs_f64()).with_message(text);
+        if context.peer.notify_progress(param).await.is_err() {
+            return work.await;
         }
     }
 }
@@ -91,5 +179,6 @@ fn run_request(input: RunInput) -> Result<RunRequest, Refusal> {
         )?,
         cwd: input.cwd,
         timeout: optional::<Span>("timeout", input.timeout)?.map(|span| span.0),
+        ..RunRequest::default()
     })
 }

@@ -1,0 +1,209 @@
+//! The protocol around the tools: versions, roots, progress, the queue, and what the server says by itself.
+#![allow(clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::Sandbox;
+use support::raw::Raw;
+
+fn vault() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.set("KEY", "a-long-value");
+    sandbox.policy("version: 1\nallowed_commands: [pwd, cat]\n");
+    sandbox
+}
+
+fn directory(sandbox: &Sandbox, name: &str) -> PathBuf {
+    let dir = sandbox.home().join(name);
+    fs::create_dir_all(&dir).expect("a directory");
+    dir.canonicalize().expect("it exists")
+}
+
+fn run(command: &str) -> Value {
+    json!({ "keys": ["KEY"], "command": command, "cwd": "." })
+}
+
+#[test]
+fn a_version_that_nobody_knows_is_answered_with_one_that_is_known() {
+    let sandbox = vault();
+    for (asked, given) in [
+        ("2024-11-05", "2024-11-05"),
+        ("2025-03-26", "2025-03-26"),
+        ("2025-06-18", "2025-06-18"),
+        ("2025-11-25", "2025-11-25"),
+        ("1999-01-01", "2025-11-25"),
+        ("2999-01-01", "2025-11-25"),
+    ] {
+        let mut raw = Raw::start(sandbox.secretctl(["mcp-server"]));
+        let hello = raw.initialize(asked, json!({}));
+        assert_eq!(hello["result"]["protocolVersion"], given, "{hello}");
+        let text = hello["result"]["instructions"].as_str().expect("a text");
+        assert!(text.contains("secret_run"), "{text}");
+        raw.stop();
+    }
+}
+
+/// Answers the server's question for the roots, which comes before the answer to a run.
+fn answer_roots(raw: &mut Raw, roots: &[&Path]) {
+    let asked = raw.next();
+    assert_eq!(asked["method"], "roots/list", "{asked}");
+    let root = |path: &&Path| json!({ "uri": format!("file://{}", path.display()) });
+    let roots: Vec<Value> = roots.iter().map(root).collect();
+    raw.send_line(&json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "roots": roots } }));
+}
+
+#[test]
+fn the_project_is_the_first_root_that_can_be_one() {
+    let sandbox = vault();
+    let [start, first, second] = ["start", "first", "second"].map(|name| directory(&sandbox, name));
+    let server = || sandbox.secretctl(["mcp-server"]).dir(&start);
+    let pwd = |raw: &mut Raw| raw.call("secret_run", run("pwd"), json!({}));
+    let stdout = |answer: &Value| answer["result"]["structuredContent"]["stdout"].clone();
+    let line = |dir: &Path| json!(format!("{}\n", dir.display()));
+    let text = |answer: &Value| {
+        answer["result"]["content"][0]["text"]
+            .as_str()
+            .expect("a text")
+            .to_owned()
+    };
+    let roots = json!({ "roots": { "listChanged": true } });
+
+    let mut raw = Raw::connect(server(), roots.clone());
+    pwd(&mut raw);
+    answer_roots(
+        &mut raw,
+        &[
+            Path::new("/"),
+            sandbox.home(),
+            &sandbox.vault(),
+            &first,
+            &second,
+        ],
+    );
+    assert_eq!(stdout(&raw.next()), line(&first));
+    // It asks once, until the roots change.
+    pwd(&mut raw);
+    assert_eq!(stdout(&raw.next()), line(&first));
+    // The model cannot name another place, be it a root.
+    let outside = json!({ "keys": ["KEY"], "command": "pwd", "cwd": second });
+    raw.call("secret_run", outside, json!({}));
+    let refusal = text(&raw.next());
+    assert!(
+        refusal.starts_with("the directory cannot be used: it is not a directory in the project"),
+        "{refusal}"
+    );
+    raw.notify("notifications/roots/list_changed", json!({}));
+    pwd(&mut raw);
+    answer_roots(&mut raw, &[&second]);
+    assert_eq!(stdout(&raw.next()), line(&second));
+    // Of roots that are no projects, none is used, and neither is the start directory.
+    raw.notify("notifications/roots/list_changed", json!({}));
+    pwd(&mut raw);
+    answer_roots(
+        &mut raw,
+        &[sandbox.home(), &sandbox.vault(), Path::new("/")],
+    );
+    let refusal = text(&raw.next());
+    assert!(
+        refusal.contains("holds the whole home directory"),
+        "{refusal}"
+    );
+    raw.stop();
+
+    // Without roots it is the start directory, and so it is when the client has none.
+    let mut raw = Raw::connect(server(), json!({}));
+    pwd(&mut raw);
+    assert_eq!(stdout(&raw.next()), line(&start));
+    raw.stop();
+    let mut raw = Raw::connect(server(), roots.clone());
+    pwd(&mut raw);
+    answer_roots(&mut raw, &[]);
+    assert_eq!(stdout(&raw.next()), line(&start));
+    raw.stop();
+
+    // A person's word stands above the client's.
+    let fixed = sandbox.secretctl(["mcp-server", "--project", "first"]);
+    let mut raw = Raw::connect(fixed, roots);
+    pwd(&mut raw);
+    assert_eq!(stdout(&raw.next()), line(&first));
+    raw.stop();
+}
+
+/// A pipe in the project, by which a command waits for the test.
+fn pipe(project: &Path) -> PathBuf {
+    let pipe = project.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    pipe
+}
+
+#[test]
+fn a_client_that_wants_to_know_hears_how_far_a_command_is() {
+    let sandbox = vault();
+    let project = directory(&sandbox, "project");
+    let pipe = pipe(&project);
+    let mut raw = Raw::connect(sandbox.secretctl(["mcp-server"]).dir(&project), json!({}));
+    let id = raw.call(
+        "secret_run",
+        run("cat pipe"),
+        json!({ "progressToken": "token" }),
+    );
+    let mut before = 0.0;
+    for _ in 0..2 {
+        let report = raw.next();
+        assert_eq!(report["method"], "notifications/progress", "{report}");
+        assert_eq!(report["params"]["progressToken"], "token");
+        let text = report["params"]["message"].as_str().expect("a text");
+        assert!(text.ends_with(" s, 0 bytes of output"), "{text}");
+        let now = report["params"]["progress"].as_f64().expect("a number");
+        assert!(now > before, "{report}");
+        before = now;
+    }
+    fs::write(pipe, "a-long-value").expect("the command reads");
+    let mut answer = raw.next();
+    while answer["method"] == "notifications/progress" {
+        answer = raw.next();
+    }
+    assert_eq!(answer["id"], id, "{answer}");
+    assert_eq!(
+        answer["result"]["structuredContent"]["stdout"],
+        "[REDACTED:KEY]"
+    );
+    raw.is_quiet();
+    raw.stop();
+}
+
+#[test]
+fn more_commands_than_can_run_wait_and_more_than_can_wait_are_refused() {
+    let sandbox = vault();
+    let project = directory(&sandbox, "project");
+    pipe(&project);
+    let mut raw = Raw::connect(sandbox.secretctl(["mcp-server"]).dir(&project), json!({}));
+    let ids: Vec<i64> = (0..8 + 64 + 1)
+        .map(|_| raw.call("secret_run", run("cat pipe"), json!({})))
+        .collect();
+    let refused = raw.next();
+    let text = refused["result"]["content"][0]["text"]
+        .as_str()
+        .expect("a text");
+    assert!(
+        text.starts_with("8 commands are running and 64 wait already\n"),
+        "{text}"
+    );
+    // Other tools do not wait for them.
+    raw.call("secret_exists", json!({ "key": "KEY" }), json!({}));
+    assert_eq!(raw.next()["result"]["structuredContent"]["exists"], true);
+    for id in ids {
+        raw.notify("notifications/cancelled", json!({ "requestId": id }));
+    }
+    raw.is_quiet();
+    // Their places are free, and nobody is answered who has cancelled.
+    let id = raw.call("secret_run", run("pwd"), json!({}));
+    assert_eq!(raw.next()["id"], id);
+    raw.stop();
+}

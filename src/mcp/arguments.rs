@@ -35,6 +35,8 @@ pub(super) fn mistakes(tool: &Tool, arguments: &JsonObject) -> Option<String> {
     for (name, value) in arguments {
         match takes.get(name) {
             None => found.push(unknown(name, takes)),
+            // It stands for one that is not given.
+            Some(_) if value.is_null() && !required.contains(&name.as_str()) => {}
             Some(schema) => found.extend(wrong_type(name, value, schema)),
         }
     }
@@ -74,14 +76,14 @@ fn unknown(name: &str, takes: &JsonObject) -> String {
 
 /// What is given is not repeated: it can be long, and whoever sent it knows it.
 fn wrong_type(name: &str, value: &Value, schema: &Value) -> Option<String> {
-    let fits = types(schema).iter().any(|wanted| match *wanted {
+    let fits = match type_in(schema) {
         "array" => value.as_array().is_some_and(|items| {
-            let item = schema.get("items").map(types).unwrap_or_default();
-            items.iter().all(|value| item.contains(&type_of(value)))
+            let item = schema.get("items").map(type_in).unwrap_or_default();
+            items.iter().all(|value| item == type_of(value))
         }),
         "integer" => value.is_u64(),
         wanted => wanted == type_of(value),
-    });
+    };
     (!fits).then(|| {
         format!(
             "the argument {name} must be {}, and is {}",
@@ -91,25 +93,15 @@ fn wrong_type(name: &str, value: &Value, schema: &Value) -> Option<String> {
     })
 }
 
-/// The types that a schema allows.
-fn types(schema: &Value) -> Vec<&str> {
-    match schema.get("type") {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
+/// The type that a schema asks for.
+fn type_in(schema: &Value) -> &str {
+    schema["type"].as_str().unwrap_or_default()
 }
 
 fn wanted(schema: &Value) -> String {
-    let types = types(schema);
-    match types.iter().find(|name| **name != "null") {
-        Some(&"array") => {
-            let item = schema.get("items").map(wanted);
-            let item = item.map_or_else(String::new, |item| format!(" of which each is {item}"));
-            format!("an array{item}")
-        }
-        Some(name) => an(name).to_owned(),
-        None => "something else".to_owned(),
+    match (type_in(schema), schema.get("items")) {
+        ("array", Some(item)) => format!("an array of which each is {}", wanted(item)),
+        (name, _) => an(name).to_owned(),
     }
 }
 
@@ -147,8 +139,8 @@ mod tests {
         let schema = json!({
             "properties": {
                 "keys": { "type": "array", "items": { "type": "string" } },
-                "env_prefix": { "type": ["string", "null"] },
-                "limit": { "type": ["integer", "null"] },
+                "env_prefix": { "type": "string" },
+                "limit": { "type": "integer" },
             },
             "required": ["keys"],
         });
@@ -174,6 +166,10 @@ mod tests {
         );
         for (arguments, text) in [
             (json!({}), "the argument keys is missing"),
+            (
+                json!({ "keys": null }),
+                "the argument keys must be an array of which each is a string, and is null",
+            ),
             (
                 json!({ "keys": [], "env-prefix": "X_" }),
                 "there is no argument \"env-prefix\"; did you mean env_prefix?",

@@ -14,6 +14,7 @@ mod messages;
 mod panic;
 mod refusal;
 mod roots;
+mod schema;
 mod tools;
 mod visit;
 

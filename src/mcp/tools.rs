@@ -24,6 +24,7 @@ use super::door::Door;
 use super::log::Log;
 use super::refusal::{Refusal, explain, refuse};
 use super::roots::Roots;
+use super::schema;
 use crate::broker::{AgentDoor, RunError};
 
 /// What an agent is called that does not say its name.
@@ -67,11 +68,21 @@ impl Tools {
             running: Arc::new(Running(watch::Sender::new(false))),
             roots,
             log,
-            tool_router: Self::look_router()
-                + Self::fields_router()
-                + Self::run_router()
-                + Self::score_router(),
+            tool_router: Self::router(),
         }
+    }
+
+    fn router() -> ToolRouter<Self> {
+        let mut router =
+            Self::look_router() + Self::fields_router() + Self::run_router() + Self::score_router();
+        for route in router.map.values_mut() {
+            let tool = &mut route.attr;
+            schema::simplify(Arc::make_mut(&mut tool.input_schema));
+            if let Some(output) = &mut tool.output_schema {
+                schema::simplify(Arc::make_mut(output));
+            }
+        }
+        router
     }
 
     pub(super) fn running(&self) -> Arc<Running> {

@@ -1,12 +1,14 @@
-"""The agent door as the official Python SDK sees it. Usage: client.py PATH-OF-SECRETCTL
+"""The agent door as the official Python SDK sees it. Usage: client.py PATH-OF-SECRETCTL TRANSCRIPT
 
 Makes a throw-away vault and policy, starts `secretctl mcp-server` on them, and fails on the first answer that is not as documented.
+What it was shown is written to the file TRANSCRIPT, without what differs from run to run.
 """
 
 import asyncio
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,7 +48,16 @@ SECRETS = {
     "aws/secret_key": "wJalrXUtnFEMI/K7MDENG",
     "staging/db/password": "password-of-staging",
 }
-TOOLS = {"secret_list", "secret_exists", "secret_get_masked", "secret_run"}
+TOOLS = {
+    "secret_exists",
+    "secret_get_field",
+    "secret_get_masked",
+    "secret_list",
+    "secret_list_fields",
+    "secret_run",
+    "secret_run_with_bindings",
+    "security_score",
+}
 
 
 def secretctl(program: str, environment: dict[str, str], *arguments: str, stdin: str = "") -> str:
@@ -86,11 +97,17 @@ class Agent:
     def __init__(self, session: ClientSession):
         self.session = session
         self.seen: list[str] = []
+        self.transcript: list[str] = []
+
+    async def call(self, tool: str, arguments: dict):
+        result = await self.session.call_tool(tool, arguments)
+        self.seen.append(result.model_dump_json())
+        self.transcript += [f"{tool} {json.dumps(arguments)}", *(block.text for block in result.content)]
+        return result
 
     async def ask(self, tool: str, arguments: dict) -> dict:
         """The structured answer of a call that must succeed."""
-        result = await self.session.call_tool(tool, arguments)
-        self.seen.append(result.model_dump_json())
+        result = await self.call(tool, arguments)
         assert not result.is_error, (tool, result)
         [block] = result.content
         assert json.loads(block.text) == result.structured_content, "text and structure say different things"
@@ -98,8 +115,7 @@ class Agent:
 
     async def refusal(self, tool: str, arguments: dict) -> str:
         """The text of a call that must be refused."""
-        result = await self.session.call_tool(tool, arguments)
-        self.seen.append(result.model_dump_json())
+        result = await self.call(tool, arguments)
         assert result.is_error, (tool, result)
         [block] = result.content
         return block.text
@@ -111,7 +127,7 @@ async def talk(agent: Agent) -> None:
     for tool in tools.values():
         assert tool.title or tool.annotations.title, tool.name
         assert tool.input_schema["type"] == "object" and tool.output_schema["type"] == "object", tool.name
-        assert tool.annotations.read_only_hint == (tool.name != "secret_run"), tool.name
+        assert tool.annotations.read_only_hint == (not tool.name.startswith("secret_run")), tool.name
 
     assert await agent.ask("secret_list", {}) == {"keys": sorted(["API_KEY", *SECRETS])}
     listed = await agent.ask("secret_list", {"tag": "test", "include_metadata": True})
@@ -140,7 +156,7 @@ async def talk(agent: Agent) -> None:
     for command, reason in [
         ("printenv API_KEY", "command not allowed: printenv"),
         ("rm -rf .", "denied_commands[0]: rm"),
-        ("wget https://example.com", "default_action: deny"),
+        ("id -u", "default_action: deny"),
     ]:
         refusal = await agent.refusal("secret_run", {"keys": ["API_KEY"], "command": command})
         assert reason in refusal, (command, refusal)
@@ -206,7 +222,21 @@ def ensure_nothing_leaked(seen: list[str]) -> None:
             assert hidden not in text, f"{hidden} was shown: {text}"
 
 
-async def main(program: str) -> None:
+def normal(text: str, base: str) -> str:
+    """A text without what differs from run to run and from machine to machine."""
+    text = text.replace(base, "HOME")
+    for differs, instead in [
+        (r'("duration_ms":)\d+', r"\g<1>0"),
+        (r'("enforcement":)\{[^}]*\}', r"\g<1>{}"),
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+        (r"127\.0\.0\.1:\d+", "SERVICE"),
+        (r'("stderr":)"npm notice[^"]*"', r'\g<1>""'),
+    ]:
+        text = re.sub(differs, instead, text)
+    return text
+
+
+async def main(program: str, transcript: Path) -> None:
     with tempfile.TemporaryDirectory() as base:
         environment, project = prepare(program, Path(base))
         server = StdioServerParameters(command=program, args=["mcp-server"], env=environment, cwd=project)
@@ -218,6 +248,7 @@ async def main(program: str) -> None:
             await scenarios(agent)
             await without_a_policy(agent, Path(environment["SECRETCTL_VAULT_DIR"]) / "mcp-policy.yaml")
         ensure_nothing_leaked(agent.seen)
+        transcript.write_text("".join(f"{normal(line, base)}\n" for line in agent.transcript))
 
         runs = json.loads(secretctl(program, environment, "audit", "export"))
         runs = [(one["command"], one["result"]) for one in runs if one["action"] == "secret.run"]
@@ -227,7 +258,7 @@ async def main(program: str) -> None:
             ("echo 'Bearer $API_KEY' $HOME", "success"),
             ("printenv API_KEY", "denied"),
             ("rm -rf .", "denied"),
-            ("wget https://example.com", "denied"),
+            ("id -u", "denied"),
             ("echo x", "error"),
         ], runs
         assert len(later) == 6, later
@@ -236,4 +267,4 @@ async def main(program: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(str(Path(sys.argv[1]).resolve())))
+    asyncio.run(main(str(Path(sys.argv[1]).resolve()), Path(sys.argv[2])))

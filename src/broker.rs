@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Request ─policy─▶ Decision::Allow(Grant) ─audit─▶ Recorded<Grant> ─vault─▶ Plan ─runner─▶ output ─sanitizer─▶ Sanitized
-//!               └─▶ Deny, Ask: recorded as well
+//!               ├─▶ Deny: recorded as well
+//!               └─▶ Ask ─▶ a person's answer, recorded ─▶ all of it again
 //! ```
 //!
 //! The types make a skipped step a compile error: a [`Plan`](secretctl_runner::Plan) is built from a `Recorded<Grant>` only, a grant
@@ -17,8 +18,11 @@
 mod advice;
 mod agent;
 mod agent_fields;
+mod approve;
+mod asked;
 mod code_cache;
 mod decide;
+mod desk;
 mod enter;
 mod error;
 mod filter;
@@ -55,6 +59,8 @@ use secretctl_runner::Runner;
 pub use self::advice::Advice;
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, Progress, RunAnswer, RunRequest};
 pub use self::agent_fields::FieldList;
+pub use self::approve::{Answer, Approved, By, Posted, Put, Signed, Unanswered, Unapproved};
+pub use self::desk::{Desk, Place as SocketPlace, Said};
 pub use self::enter::{AnchorError, Caution, Outside};
 pub use self::error::RunError;
 pub use self::filter::Filtering;

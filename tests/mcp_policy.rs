@@ -150,7 +150,7 @@ async fn a_question_is_a_refusal_where_nobody_can_be_asked() {
     let sandbox = vault(
         "version: 1\ndefault_action: ask\nallowed_commands:\n- seq\n- { command: echo, approval: ask }\n",
     );
-    let agent = Agent::without_project(&sandbox).await;
+    let agent = Agent::connect(sandbox.secretctl(["mcp-server", "--approval-wait", "0s"])).await;
     for (line, rule, change) in [
         (
             "id",
@@ -163,10 +163,9 @@ async fn a_question_is_a_refusal_where_nobody_can_be_asked() {
             "remove from allowed_commands[1]:\napproval: ask",
         ),
     ] {
-        let question = format!("Allow agent 'claude-code' to run `{line}` with the secrets KEY?");
         let expected = format!(
-            "this needs a person's approval: {question}\nRule: {rule}\nThis server cannot ask. A person can run the \
-             command with secretctl run, or change the policy file: {change}"
+            "this needs a person's approval, and nobody can be asked here\nRule: {rule}\nA person can run the command with \
+             secretctl run.\nWithout being asked, a person can allow it in the policy file: {change}"
         );
         assert_eq!(agent.run("KEY", line).await.refusal(), expected);
     }

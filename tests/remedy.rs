@@ -178,7 +178,7 @@ fn apply(policy: &str, changes: &[(bool, String, Value)]) -> String {
 #[tokio::test]
 async fn a_remedy_put_into_the_file_allows_the_request_and_nothing_less_does() {
     let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
+    let agent = Agent::connect(sandbox.secretctl(["mcp-server", "--approval-wait", "0s"])).await;
     for (policy, keys, command) in REFUSED {
         let policy = format!("version: 1\n{}\n", policy.replace("<policies>", POLICIES));
         assert!(
@@ -214,7 +214,7 @@ async fn a_remedy_put_into_the_file_allows_the_request_and_nothing_less_does() {
 #[tokio::test]
 async fn what_no_change_should_allow_has_no_remedy() {
     let sandbox = vault();
-    let agent = Agent::without_project(&sandbox).await;
+    let agent = Agent::connect(sandbox.secretctl(["mcp-server", "--approval-wait", "0s"])).await;
     for (policy, command) in WITHOUT {
         let policy = format!("version: 1\n{policy}\n");
         assert!(

@@ -65,6 +65,10 @@ words! {
         SecretImport = "secret.import",
         /// Values were exported.
         SecretExport = "secret.export",
+        /// A person is asked whether a command may run with secrets.
+        SecretAsk = "secret.ask",
+        /// It was answered, or nobody did.
+        SecretApprove = "secret.approve",
         /// It was decided whether a command may run with secrets.
         SecretRun = "secret.run",
         /// A command that was allowed has ended.
@@ -147,6 +151,9 @@ pub struct Detail {
     /// The smallest change of the policy that would allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// What a person was asked, and the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// The modules that decided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<Module>,
@@ -188,6 +195,20 @@ pub struct Pruned {
     pub last: i64,
     /// The moment that all of them are older than: RFC 3339, UTC.
     pub before: String,
+}
+
+/// A question to a person, and its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Approval {
+    /// The digest of exactly what was asked, in hexadecimal.
+    pub sha256: String,
+    /// The answer, such as `allow once`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// How it came, such as `the client`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A module that decided.

@@ -35,7 +35,7 @@ use chain::{Hash, Head, Row};
 
 pub use anchor::{Anchor, AnchorState, Anchored};
 pub use chain::SCHEMA;
-pub use entry::{Action, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
+pub use entry::{Action, Approval, Detail, Entry, Module, Outcome, Pruned, Redaction, Source};
 pub use epochs::{Epoch, Epochs};
 pub use filter::{Actions, Filter};
 pub use follow::{Followed, Follower};

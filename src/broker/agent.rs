@@ -9,7 +9,9 @@ use std::time::Duration;
 use secretctl_runner::{Cancel, Confinement, Enforcement, Stdin};
 
 use super::agent_fields::hide_own;
+use super::approve::{Approvals, Approved};
 use super::decide::{label, limit, refusal};
+use super::desk::Desk;
 use super::project::Project;
 use super::run::{Ended, Output};
 use super::{Broker, Caution, Notice, Outside, RunError};
@@ -36,6 +38,9 @@ pub struct AgentDoor {
     pub(super) of_roots: Mutex<Option<(Vec<PathBuf>, Arc<Project>)>>,
     /// That of the last command.
     pub(super) last_jail: Mutex<Option<Confinement>>,
+    pub(super) approvals: Approvals,
+    /// Where questions wait for a terminal.
+    pub(super) desk: Option<Desk>,
 }
 
 /// Which secrets are listed.
@@ -164,12 +169,15 @@ pub struct RunAnswer {
 impl AgentDoor {
     /// Opens the door. Commands may run below `project`, if that is a directory of its own. They see nothing of `outside`.
     pub fn new(vault: Vault, project: &Path, outside: &Outside) -> Self {
+        let desk = Desk::new(outside, vault.id());
         let broker = Broker::new(vault, outside, Source::Mcp);
         Self {
             project: Arc::new(Project::new(project, &broker.judge.kept)),
             of_roots: Mutex::default(),
+            desk,
             broker,
             last_jail: Mutex::default(),
+            approvals: Approvals::default(),
         }
     }
 
@@ -274,15 +282,21 @@ impl AgentDoor {
     }
 
     /// Runs a command with secrets in its environment and hides them in its output.
+    ///
+    /// # Errors
+    /// [`RunError::Unanswered`] where a person has to be asked first, whose yes is then `approved`. All is decided anew with it.
     pub fn run(
         &self,
         agent: &str,
         request: &RunRequest,
+        approved: Option<Approved>,
         cancel: &Cancel,
         progress: &Progress,
     ) -> Result<RunAnswer, RunError> {
-        let (grant, job) = match self.decide(agent, request) {
+        let (grant, job) = match self.decide(agent, request, approved) {
             Ok(allowed) => allowed,
+            // Recorded with its question and its answer.
+            Err(error @ RunError::Unanswered(_)) => return Err(error),
             Err(error) => {
                 self.record_refusal(agent, request, &error)?;
                 return Err(error);

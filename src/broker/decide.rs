@@ -7,6 +7,8 @@ use secretctl_runner::{Home, Limits};
 
 use super::RunError;
 use super::agent::{AgentDoor, RunRequest};
+use super::approve::{Approved, Ruling};
+use super::asked::Asked;
 use super::hide;
 use super::jail::NETWORK_LAYER;
 use super::judge::{self, Facts, Prepared};
@@ -34,24 +36,46 @@ const COMMAND_LOGGED_MAX_BYTES: usize = COMMAND_MAX_BYTES + WORDS_MAX;
 const TEXT_LOGGED_MAX_BYTES: usize = 4096;
 
 impl AgentDoor {
-    /// Gathers the facts about a command, asks the policy, and records its yes.
+    /// Gathers the facts about a command, asks the policy, and records its yes. Where that needs a person's yes as well, `approved` is it.
     pub(super) fn decide(
         &self,
         agent: &str,
         request: &RunRequest,
+        approved: Option<Approved>,
     ) -> Result<(Recorded<Grant>, Job), RunError> {
         let broker = &self.broker;
         let policy = broker.policy()?;
         let judge = &broker.judge;
         let project = &*self.project(request.roots.as_deref());
         let facts = judge.facts(&policy, project, broker, agent, request)?;
-        let grant = judge
-            .grant(&policy, &facts.question, &|name| tags(name, broker))
+        let ruling = judge
+            .rule(&policy, &facts.question, &|name| tags(name, broker))
             .map_err(|error| hidden(error, request, &facts.selected))?;
-        let prepared = judge.prepare(&policy, project, broker, request, &facts, &grant)?;
-        let Facts {
-            words, place, path, ..
-        } = facts;
+        let prepared = judge.prepare(&policy, project, broker, request, &facts, ruling.grant())?;
+        let mut detail = Detail {
+            rule: Some(ruling.grant().rule.clone()),
+            directory: facts.place.directory.clone(),
+            modules: self.modules(&policy, &prepared.sanitizers)?,
+            ..detail(agent, request)
+        };
+        // Only to keep them out of the log, and to find out what cannot be hidden: nothing of them goes anywhere from here.
+        let values = broker.reveal(&prepared.selected, &prepared.variables, AGENT_MIN_BYTES)?;
+        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
+        drop(values);
+        limit(&mut detail, 1);
+        let keys: Vec<SecretName> = (prepared.selected.iter())
+            .map(|one| one.name.clone())
+            .collect();
+        let grant = match ruling {
+            Ruling::Allowed(grant) => grant,
+            Ruling::Asks(pending) => {
+                let env = request.env.as_deref();
+                let about = pending.about();
+                let asked = Asked::new(&policy, &facts, &prepared, env, about)?;
+                self.approved(pending, asked, approved, &mut detail, &keys)?
+            }
+        };
+        let Facts { words, path, .. } = facts;
         let Prepared {
             program,
             selected,
@@ -60,17 +84,6 @@ impl AgentDoor {
             sanitizers,
             confinement,
         } = prepared;
-        let mut detail = Detail {
-            rule: Some(grant.rule.clone()),
-            directory: place.directory.clone(),
-            modules: self.modules(&policy, &sanitizers)?,
-            ..detail(agent, request)
-        };
-        // Only to keep them out of the log, and to find out what cannot be hidden: nothing of them goes anywhere from here.
-        let values = broker.reveal(&selected, &variables, AGENT_MIN_BYTES)?;
-        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
-        drop(values);
-        limit(&mut detail, 1);
         let start = Start {
             name: program
                 .path
@@ -90,7 +103,6 @@ impl AgentDoor {
             },
             confinement,
         };
-        let keys = selected.iter().map(|one| one.name.clone()).collect();
         let entry = broker.entry(Action::SecretRun, Outcome::Success, keys, detail.clone());
         let recorded = broker.record(entry, grant)?;
         Ok((
@@ -246,7 +258,7 @@ pub(super) fn refusal(error: &RunError, detail: &mut Detail) -> Outcome {
             detail.remedy = Some(denial.remedy.clone()).filter(|remedy| !remedy.is_empty());
             Outcome::Denied
         }
-        RunError::NeedsApproval(question) => {
+        RunError::NeedsApproval(question) | RunError::NotApproved { question, .. } => {
             detail.rule = Some(question.grant.rule.clone());
             detail.remedy = question.remedy();
             Outcome::Denied

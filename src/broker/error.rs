@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use secretctl_runner::StartError;
 
+use super::approve::{Unanswered, Unapproved};
 use super::enter::AnchorError;
 use crate::audit::AuditError;
 use crate::crypto::CryptoError;
@@ -78,6 +79,17 @@ pub enum RunError {
     /// The policy wants a person to be asked.
     #[error("this needs a person's approval: {}", .0.text)]
     NeedsApproval(Question),
+    /// The policy wants a person to be asked, who has not been asked yet.
+    #[error("this needs a person's approval")]
+    Unanswered(Box<Unanswered>),
+    /// The policy wants a person's yes, and there is none.
+    #[error("this needs a person's approval, and {why}")]
+    NotApproved {
+        /// What the policy asked.
+        question: Question,
+        /// Why there is none.
+        why: Unapproved,
+    },
     /// No such secret, or none that this agent may know of: the text is the same.
     #[error("secret not found: {0}")]
     SecretNotFound(String),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use secretctl_runner::{Confinement, WorkingDirectory};
 
 use super::agent::RunRequest;
+use super::approve::{Pending, Ruling};
 use super::code_cache::code_cache;
 use super::decide::label;
 use super::jail::trusted_dirs;
@@ -242,6 +243,20 @@ impl Judge {
         match self.decide(policy, request, tags)? {
             Decision::Allow(grant) => Ok(grant),
             Decision::Ask(question) => Err(RunError::NeedsApproval(question)),
+            Decision::Deny(denial) => Err(RunError::Denied(denial)),
+        }
+    }
+
+    /// Asks the policy, and takes a question for what it is.
+    pub(super) fn rule(
+        &self,
+        policy: &Policy,
+        request: &Request,
+        tags: &Tags<'_>,
+    ) -> Result<Ruling, RunError> {
+        match self.decide(policy, request, tags)? {
+            Decision::Allow(grant) => Ok(Ruling::Allowed(grant)),
+            Decision::Ask(question) => Ok(Ruling::Asks(Pending::new(question))),
             Decision::Deny(denial) => Err(RunError::Denied(denial)),
         }
     }

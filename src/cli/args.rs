@@ -95,6 +95,8 @@ pub(super) enum Command {
     Password(PasswordCommand),
     /// Tell how the vault and its log stand, or what this machine can enforce on commands
     Status(StatusArgs),
+    /// Answer agents whose commands need your approval: it takes the master password, typed or from a place named here
+    Approve(ApproveArgs),
     /// Connect AI agents: this server in the configurations of their clients
     #[command(subcommand)]
     Mcp(McpCommand),
@@ -174,6 +176,16 @@ pub(super) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ApproveArgs {
+    /// Print the commands that wait, and answer none
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) list: bool,
+    /// Stay, and ask about each command as it comes
+    #[arg(long)]
+    pub(super) watch: bool,
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const NEXT_LINE: &str = "\n               ";
 /// The answer in words, with the place of its rule.
 struct Verdict {
     is_allowed: bool,
+    /// Whether a person would be asked, who decides.
+    asks: bool,
     rule: Option<String>,
     place: Option<Place>,
     reason: Option<String>,
@@ -76,12 +78,18 @@ fn verdict(door: &PolicyDoor, explained: &Explained) -> Verdict {
         Err(RunError::NeedsApproval(question)) => (Some(&question.grant.rule), None),
         Err(_) => (None, None),
     };
+    // What would not be asked at all.
+    let unasked = match &explained.answer {
+        Err(RunError::NeedsApproval(question)) => question.remedy(),
+        _ => None,
+    };
     Verdict {
         is_allowed: explained.answer.is_ok(),
         place: rule.and_then(|rule| door.place_of(rule)),
         rule: rule.cloned(),
         reason: explained.answer.as_ref().err().map(ToString::to_string),
-        remedy: remedy.filter(|remedy| !remedy.is_empty()).cloned(),
+        remedy: (remedy.filter(|remedy| !remedy.is_empty()).cloned()).or(unasked),
+        asks: matches!(explained.answer, Err(RunError::NeedsApproval(_))),
     }
 }
 
@@ -89,6 +97,7 @@ fn verdict(door: &PolicyDoor, explained: &Explained) -> Verdict {
 fn lines(explained: &Explained, verdict: &Verdict) -> String {
     let mut text = match &verdict.reason {
         None => "allowed\n".to_owned(),
+        Some(reason) if verdict.asks => format!("asked: {}\n", one_line(reason)),
         Some(reason) => format!("denied: {}\n", one_line(reason)),
     };
     let mut add = |label: &str, value: Option<String>| {
@@ -171,7 +180,11 @@ fn in_json(explained: &Explained, verdict: &Verdict) -> Value {
         })
     });
     json!({
-        "decision": if verdict.is_allowed { "allow" } else { "deny" },
+        "decision": match (verdict.is_allowed, verdict.asks) {
+            (true, _) => "allow",
+            (false, true) => "ask",
+            (false, false) => "deny",
+        },
         "rule": verdict.rule,
         "line": verdict.place.as_ref().map(|place| place.line),
         "reason": verdict.reason,

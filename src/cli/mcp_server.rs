@@ -24,7 +24,7 @@ pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
     }));
     let opener = Arc::clone(&opening);
     let opener = Box::new(move || lock(&opener).open());
-    let served = mcp::serve(opener, args.agent_id, fixed_project);
+    let served = mcp::serve(opener, args.agent_id, fixed_project, args.approval_wait.0);
     match lock(&opening).failure.take() {
         Some(failure) => Err(failure),
         None => Ok(served.map(|()| super::codes::DONE)?),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod approve;
 mod args;
 mod audit;
 mod client;
@@ -102,6 +103,7 @@ fn dispatch(
         Command::Policy(command) => policy::run(shared, command),
         Command::Password(command) => password::run(shared, command),
         Command::Status(args) => status::run(shared, &args),
+        Command::Approve(args) => approve::run(shared, &args),
         Command::Mcp(command) => client::run(shared, command),
         // Its threads open the vault when somebody asks for something.
         Command::McpServer(args) => mcp_server::run(access, args),

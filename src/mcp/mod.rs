@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod approve;
 mod arguments;
+mod board;
 mod door;
 mod lines;
 mod log;
@@ -34,8 +36,14 @@ use self::door::Door;
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
 /// Serves one client until it goes away, or until the first try to open the vault shows that there is no use in it. `agent_id` stands in
-/// for what the client calls itself. With `fixed_project`, commands run in the door's project whatever roots the client has.
-pub fn serve(opener: Opener, agent_id: Option<String>, fixed_project: bool) -> io::Result<()> {
+/// for what the client calls itself. With `fixed_project`, commands run in the door's project whatever roots the client has. A person who is
+/// asked about a command has `approval_wait` for the answer.
+pub fn serve(
+    opener: Opener,
+    agent_id: Option<String>,
+    fixed_project: bool,
+    approval_wait: Duration,
+) -> io::Result<()> {
     panic::tell_only_places();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Protocol messages are few; commands run on threads of their own.
@@ -47,7 +55,8 @@ pub fn serve(opener: Opener, agent_id: Option<String>, fixed_project: bool) -> i
         let roots = roots::Roots::new(fixed_project);
         let session = messages::Session::new(roots.clone());
         let door = Arc::new(Door::new(opener));
-        let tools = tools::Tools::new(Arc::clone(&door), agent_id, roots, log);
+        let approvals = approve::Approvals::new(approval_wait);
+        let tools = tools::Tools::new(Arc::clone(&door), agent_id, roots, log, approvals);
         let running = tools.running();
         // The client gets its first answer while the vault is being opened.
         let mut opening = tokio::task::spawn_blocking(move || is_useful(&door));

@@ -7,7 +7,7 @@ use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
 use super::answers::OPENED;
-use crate::broker::{Advice, Cause, RunError};
+use crate::broker::{Advice, Cause, RunError, Unapproved};
 
 /// A no, as a tool's result.
 pub(super) type Refusal = CallToolResult;
@@ -74,14 +74,16 @@ fn next(error: &RunError) -> String {
             };
             format!("\nRule: {}{remedy}", denial.rule)
         }
-        RunError::NeedsApproval(question) => {
+        RunError::NotApproved { question, why } => {
+            let ask = match why {
+                Unapproved::Denied | Unapproved::DeniedForSession => "",
+                Unapproved::NoWay => "\nA person can run the command with secretctl run.",
+                _ => "\nA person can answer with secretctl approve while it waits.",
+            };
             let remedy = question.remedy().map_or_else(String::new, |remedy| {
-                format!(", or change the policy file: {remedy}")
+                format!("\nWithout being asked, a person can allow it in the policy file: {remedy}")
             });
-            format!(
-                "\nRule: {}\nThis server cannot ask. A person can run the command with secretctl run{remedy}",
-                question.grant.rule
-            )
+            format!("\nRule: {}{ask}{remedy}", question.grant.rule)
         }
         RunError::Policy(_) | RunError::Hiding(_) => {
             "\nOnly a person can write the policy file, which must have mode 0600: secretctl policy check says what is wrong with it."

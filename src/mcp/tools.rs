@@ -1,5 +1,6 @@
 //! The tools. Each parses its input, asks the broker on a thread of its own, and answers with structure and text.
 
+mod asking;
 mod fields;
 mod look;
 mod queue;
@@ -19,6 +20,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::watch;
 
 use self::queue::Queue;
+use super::approve::Approvals;
 use super::arguments;
 use super::door::Door;
 use super::log::Log;
@@ -47,6 +49,7 @@ pub(super) struct Tools {
     running: Arc<Running>,
     roots: Roots,
     log: Log,
+    approvals: Approvals,
     tool_router: ToolRouter<Self>,
 }
 
@@ -60,8 +63,15 @@ impl Running {
 }
 
 impl Tools {
-    pub(super) fn new(door: Arc<Door>, agent_id: Option<String>, roots: Roots, log: Log) -> Self {
+    pub(super) fn new(
+        door: Arc<Door>,
+        agent_id: Option<String>,
+        roots: Roots,
+        log: Log,
+        approvals: Approvals,
+    ) -> Self {
         Self {
+            approvals,
             door,
             agent_id,
             queue: Arc::default(),
@@ -108,25 +118,47 @@ impl Tools {
     async fn ask<T: Send + 'static>(
         &self,
         agent: String,
-        work: impl FnOnce(&AgentDoor, &str) -> Result<T, RunError> + Send + 'static,
+        work: impl FnOnce(&Arc<AgentDoor>, &str) -> Result<T, RunError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let (door, log) = (Arc::clone(&self.door), self.log.clone());
-        let asked = move || {
+        aside(move || {
             let door = door.get().map_err(|closed| refuse(closed.text))?;
-            let answer = work(&door, &agent);
-            let told = tell(&door, &log);
-            answer
-                .and_then(|answer| told.map(|()| answer))
-                .map_err(|error| explain(&error, &door.advice(&agent, &error)))
-        };
-        tokio::task::spawn_blocking(asked)
-            .await
-            .unwrap_or_else(|_| {
-                Err(refuse(
-                    "secretctl failed inside; the request was not carried out",
-                ))
-            })
+            at(&door, &log, &agent, work)
+        })
+        .await
     }
+
+    /// The same at a door that was open before: what belongs to one request stays there, also if the vault was locked meanwhile.
+    async fn ask_at<T: Send + 'static>(
+        &self,
+        door: &Arc<AgentDoor>,
+        agent: &str,
+        work: impl FnOnce(&AgentDoor) -> Result<T, RunError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (door, log, agent) = (Arc::clone(door), self.log.clone(), agent.to_owned());
+        aside(move || at(&door, &log, &agent, |door, _| work(door))).await
+    }
+}
+
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed = "secretctl failed inside; the request was not carried out";
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(refuse(failed)))
+}
+
+fn at<T>(
+    door: &Arc<AgentDoor>,
+    log: &Log,
+    agent: &str,
+    work: impl FnOnce(&Arc<AgentDoor>, &str) -> Result<T, RunError>,
+) -> Result<T, Refusal> {
+    let answer = work(door, agent);
+    let told = tell(door, log);
+    answer
+        .and_then(|answer| told.map(|()| answer))
+        .map_err(|error| explain(&error, &door.advice(agent, &error)))
 }
 
 /// Passes on what modules had to say.

@@ -48,6 +48,8 @@ impl Document {
             return Err(Fault::Invalid(problems.0));
         }
         Ok(Policy {
+            // Known where the bytes are.
+            sha256: [0; 32],
             guest_document: self.to_guest().to_string(),
             allows_by_default: self.allows_by_default(),
             allowed_commands: self.allowed(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::alias::{AliasError, Aliased, Environments};
 use super::decision::{Network, Workdir};
 use super::document::Document;
@@ -12,6 +14,7 @@ use crate::name::{EnvName, KeyPattern};
 /// A policy file that can be used.
 #[derive(Debug)]
 pub struct Policy {
+    pub(super) sha256: [u8; 32],
     pub(super) guest_document: String,
     pub(super) allows_by_default: bool,
     pub(super) allowed_commands: Vec<AllowedCommand>,
@@ -57,7 +60,14 @@ impl Policy {
     /// # Errors
     /// [`Fault::Syntax`] for the first thing that is not understood, [`Fault::Invalid`] for all that cannot be meant.
     pub fn parse(bytes: &[u8]) -> Result<Policy, Fault> {
-        Document::parse(bytes)?.into_policy()
+        let sha256 = Sha256::digest(bytes).into();
+        let policy = Document::parse(bytes)?.into_policy()?;
+        Ok(Policy { sha256, ..policy })
+    }
+
+    /// The digest of the file's bytes: what was decided by another file may be decided otherwise by this one.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
     }
 
     /// The rules as JSON, for the `configure` of the built-in policy module, which documents its form.

@@ -107,6 +107,6 @@ fn run(door: &AgentDoor, key: &str) -> Result<()> {
         command: "true".to_owned(),
         ..RunRequest::default()
     };
-    let _ = black_box(door.run(AGENT, &request, &Cancel::new(), &Progress::default()));
+    let _ = black_box(door.run(AGENT, &request, None, &Cancel::new(), &Progress::default()));
     Ok(())
 }

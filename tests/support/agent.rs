@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::process::Stdio;
 
-use rmcp::ServiceExt;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation, Tool,
 };
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::TokioChildProcess;
+use rmcp::{ClientHandler, ServiceExt};
 use serde_json::{Value, json};
 
 use super::{Invocation, Sandbox};
@@ -18,9 +18,14 @@ use super::{Invocation, Sandbox};
 pub(crate) const AGENT: &str = "claude-code";
 
 /// A client with its server.
-pub(crate) struct Agent {
-    pub(crate) client: RunningService<RoleClient, ClientConfig>,
+pub(crate) struct Agent<H: ClientHandler = ClientConfig> {
+    pub(crate) client: RunningService<RoleClient, H>,
     pub(crate) pid: u32,
+}
+
+/// What the client says of itself in its handshake.
+pub(crate) fn introduction(capabilities: ClientCapabilities) -> ClientConfig {
+    ClientConfig::new(capabilities, Implementation::new(AGENT, "1.0"))
 }
 
 impl Agent {
@@ -42,13 +47,19 @@ impl Agent {
 
     /// A server whose standard error goes to `log`.
     pub(crate) async fn logging(server: Invocation, log: impl Into<Stdio>) -> Self {
+        let client = introduction(ClientCapabilities::default());
+        Self::with(client, server, log).await
+    }
+}
+
+impl<H: ClientHandler> Agent<H> {
+    /// A client that does what `handler` says.
+    pub(crate) async fn with(handler: H, server: Invocation, log: impl Into<Stdio>) -> Self {
         let command = tokio::process::Command::from(server.into_command());
         let started = TokioChildProcess::builder(command).stderr(log).spawn();
         let (transport, _) = started.expect("the server starts");
         let pid = transport.id().expect("it runs");
-        let info = Implementation::new(AGENT, "1.0");
-        let info = ClientConfig::new(ClientCapabilities::default(), info);
-        let client = info.serve(transport).await.expect("a handshake");
+        let client = handler.serve(transport).await.expect("a handshake");
         Self { client, pid }
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
 pub(crate) mod agent;
+pub(crate) mod approve;
 pub(crate) mod fields;
 pub(crate) mod go_import;
 pub(crate) mod go_vault;
@@ -13,6 +14,7 @@ pub(crate) mod modules;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod terminal;
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::time::Span;
+
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum McpCommand {
     /// Write this server into a client's configuration; all else in the file stays as it is
@@ -78,4 +80,7 @@ pub(in crate::cli) struct McpServerArgs {
     /// Name of the agent, for policy and the log, in place of what the client calls itself
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) agent_id: Option<String>,
+    /// How long a command waits for a person's approval, where the policy wants one; 0s to refuse it at once
+    #[arg(long, default_value = "2m", value_name = "TIME")]
+    pub(in crate::cli) approval_wait: Span,
 }

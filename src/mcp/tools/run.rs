@@ -8,11 +8,10 @@ use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::ProgressNotificationParam;
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, tool, tool_router};
-use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
 use super::Tools;
-use crate::broker::{Cancel, Progress, RunRequest};
+use crate::broker::{Progress, RunRequest};
 use crate::mcp::answers::run::{BoundRunInput, RunInput, RunOutput};
 use crate::mcp::refusal::{Refusal, failed, optional, parse, refuse};
 use crate::name::SecretName;
@@ -83,25 +82,11 @@ impl Tools {
         context: RequestContext<RoleServer>,
     ) -> Result<Json<RunOutput>, Refusal> {
         let progress = Arc::new(Progress::default());
-        let cancel = Cancel::new();
-        let work = async {
-            let _place = self.queue.enter(&context).await?;
-            request.roots = self.roots.current(&context).await;
-            let token = context.ct.clone();
-            let cancelled = async move { token.cancelled().await };
-            let watcher =
-                tokio::spawn(watch(cancelled, self.running.0.subscribe(), cancel.clone()));
-            let progress = Arc::clone(&progress);
-            let result = self
-                .ask(self.agent(&context), move |door, agent| {
-                    door.run(agent, &request, &cancel, &progress)
-                })
-                .await;
-            watcher.abort();
-            self.warm_up();
-            result
-        };
-        let output = RunOutput::from(reporting(work, &progress, &context).await?);
+        request.roots = self.roots.current(&context).await;
+        let work = self.answer(self.agent(&context), request, &progress, &context);
+        let answer = reporting(work, &progress, &context).await;
+        self.warm_up();
+        let output = RunOutput::from(answer?);
         // A command that was ended by its time limit has failed, whatever it wrote until then.
         if output.was_ended() {
             Err(failed(&output))
@@ -143,19 +128,6 @@ async fn reporting<T>(
             return work.await;
         }
     }
-}
-
-/// Ends the command when its request is cancelled or its client has gone.
-async fn watch(
-    cancelled: impl Future<Output = ()>,
-    mut closing: watch::Receiver<bool>,
-    cancel: Cancel,
-) {
-    tokio::select! {
-        () = cancelled => {}
-        _ = closing.wait_for(|closing| *closing) => {}
-    }
-    cancel.cancel();
 }
 
 fn run_request(input: RunInput) -> Result<RunRequest, Refusal> {

@@ -1,0 +1,263 @@
+//! Where questions wait for a person in another terminal: a socket for each server that has some, in the user's own directory for
+//! sockets. And one for each person who watches, at which servers ring when there is something new.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::approve::{Answer, Posted, Signed};
+use super::{AgentDoor, Outside, PersonDoor, RunError};
+use crate::vault::VaultError;
+
+/// Of the directory: its owner's alone.
+const DIR_MODE: u32 = 0o700;
+/// Connections that wait to be taken.
+#[cfg(target_os = "linux")]
+const BACKLOG: i32 = 16;
+
+/// What a server says on its socket, each in one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// All questions that wait. It comes first, and once.
+    Waiting(Vec<Posted>),
+    /// Whether the answer was taken. Else its code is wrong, or its question does not wait any more.
+    Taken(bool),
+}
+
+/// The places of one vault's sockets.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    dir: PathBuf,
+    vault: String,
+}
+
+/// A socket whose name is removed with it.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Whoever finds it without a listener removes it as well.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Desk {
+    /// Of the vault with this id; none where there is no directory for sockets.
+    pub fn new(outside: &Outside, vault: [u8; 16]) -> Option<Self> {
+        Some(Self {
+            dir: outside.runtime_dir.clone()?,
+            vault: Ulid::from_bytes(vault).to_string(),
+        })
+    }
+
+    /// Opens this process's socket for questions.
+    ///
+    /// # Errors
+    /// When the directory is not the user's alone, or the socket cannot be made.
+    pub fn open(&self) -> io::Result<(UnixListener, Place)> {
+        self.listen("approve")
+    }
+
+    /// Opens this process's socket to be rung at.
+    ///
+    /// # Errors
+    /// As [`Desk::open`].
+    pub fn watch(&self) -> io::Result<(UnixListener, Place)> {
+        self.listen("watch")
+    }
+
+    /// Tells all who watch that there is something new.
+    pub fn ring(&self) {
+        // A connection says it all.
+        drop(self.all("watch"));
+    }
+
+    /// Connections to all servers that have questions.
+    pub fn servers(&self) -> Vec<UnixStream> {
+        self.all("approve")
+    }
+
+    fn listen(&self, purpose: &str) -> io::Result<(UnixListener, Place)> {
+        require_own(&self.dir)?;
+        let name = format!("{purpose}-{}-{}.sock", self.vault, process::id());
+        let path = self.dir.join(name);
+        // Of a process that had the same number before.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok((bind(&path)?, Place(path)))
+    }
+
+    /// Connects to every socket of this purpose, and removes the names of those that nobody listens at.
+    fn all(&self, purpose: &str) -> Vec<UnixStream> {
+        let prefix = format!("{purpose}-{}-", self.vault);
+        let is_meant = |name: &str| name.starts_with(&prefix) && name.ends_with(".sock");
+        let Ok(()) = require_own(&self.dir) else {
+            return Vec::new();
+        };
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let sockets = entries.filter(|entry| {
+            entry.file_name().to_str().is_some_and(is_meant)
+                && entry.file_type().is_ok_and(|found| found.is_socket())
+        });
+        let mut paths: Vec<PathBuf> = sockets.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths.iter().filter_map(|path| connect(path)).collect()
+    }
+}
+
+fn connect(path: &Path) -> Option<UnixStream> {
+    match UnixStream::connect(path) {
+        Ok(stream) => is_own(&stream).then_some(stream),
+        Err(error) => {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                let _ = fs::remove_file(path);
+            }
+            None
+        }
+    }
+}
+
+/// A socket with mode 0600 from the moment that it has a name, which takes its mode from the socket.
+#[cfg(target_os = "linux")]
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    use rustix::fs::Mode;
+    use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The directory's mode has to do.
+#[cfg(not(target_os = "linux"))]
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    UnixListener::bind(path)
+}
+
+/// Makes the directory if there is none, and refuses one that others could use.
+fn require_own(dir: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIR_MODE)
+        .create(dir)?;
+    let found = fs::symlink_metadata(dir)?;
+    let own = rustix::process::geteuid().as_raw();
+    let is_own = found.is_dir() && found.uid() == own;
+    if is_own && found.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let fact = format!(
+        "{} is not a directory of your own with mode 0700",
+        dir.display()
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, fact))
+}
+
+/// Whether the other end is a process of the same user. Where the system does not say, the directory's mode has to do.
+pub(super) fn is_own(stream: impl AsFd) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let own = rustix::process::geteuid();
+        rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = stream;
+        true
+    }
+}
+
+impl Desk {
+    /// Whether whoever connected may be listened to.
+    pub fn is_of_this_user(stream: impl AsFd) -> bool {
+        is_own(stream)
+    }
+}
+
+impl AgentDoor {
+    /// Where questions can wait for a terminal.
+    pub fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
+    }
+}
+
+impl PersonDoor {
+    /// An answer to a question, which counts where the question waits.
+    ///
+    /// # Errors
+    /// When the vault was not unlocked with its password.
+    pub fn answer(&self, posted: &Posted, answer: Answer) -> Result<Signed, RunError> {
+        let signed = posted.sign(answer, self.broker.vault().approval_key());
+        Ok(signed.map_err(VaultError::from)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn desk(dir: &Path) -> Desk {
+        let outside = Outside {
+            runtime_dir: Some(dir.to_owned()),
+            ..Outside::default()
+        };
+        Desk::new(&outside, [7; 16]).expect("a place")
+    }
+
+    #[test]
+    fn a_socket_is_its_owners_alone_and_gone_afterwards() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let desk = desk(&dir.path().join("a/run"));
+        let (listener, place) = desk.open().expect("a socket");
+        let mode = |path: &Path| fs::metadata(path).expect("it exists").mode() & 0o777;
+        assert_eq!(mode(&desk.dir), 0o700);
+        if cfg!(target_os = "linux") {
+            assert_eq!(mode(&place.0), 0o600);
+        }
+        assert_eq!(desk.servers().len(), 1);
+        assert_eq!(desk.all("watch").len(), 0);
+        drop((listener, place));
+        assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 0);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_listens_at_is_removed_by_who_finds_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let desk = desk(&dir.path().join("run"));
+        let (listener, place) = desk.open().expect("a socket");
+        std::mem::forget(place);
+        drop(listener);
+        fs::write(desk.dir.join("other"), "").expect("written");
+        assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 2);
+        assert!(desk.servers().is_empty());
+        assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_use_is_not_used() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (open, link) = (dir.path().join("open"), dir.path().join("link"));
+        fs::create_dir(&open).expect("a directory");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("own");
+        assert!(desk(&open).open().is_err());
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).expect("own");
+        assert!(desk(&open).open().is_ok());
+        symlink(&open, &link).expect("a link");
+        assert!(desk(&link).open().is_err());
+    }
+}

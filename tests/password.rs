@@ -238,7 +238,8 @@ async fn a_running_server_goes_on_under_a_new_password_and_ends_with_a_new_key()
         .env("SECRETCTL_NEW_PASSWORD", PASSWORD)
         .answer()
         .succeeded();
-    let fact = "the vault is locked\nA person can unlock it, in a terminal: secretctl unlock\n";
+    let fact =
+        "the vault is locked\nA person can unlock the vault, in a terminal: secretctl unlock\n";
     for (tool, arguments) in [
         ("secret_list", json!({})),
         ("secret_exists", json!({ "key": "API_KEY" })),

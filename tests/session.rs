@@ -269,7 +269,7 @@ async fn a_server_works_while_the_vault_is_open() {
     let agent = Agent::connect(server()).await;
     assert!(!agent.tools().await.is_empty());
     let list = || agent.call("secret_list", json!({}));
-    let locked = "the vault is locked\nA person can unlock it, in a terminal: secretctl unlock\n\
+    let locked = "the vault is locked\nA person can unlock the vault, in a terminal: secretctl unlock\n\
         Then ask again: this server need not be started again.";
     for _ in 0..2 {
         assert_eq!(list().await.refusal(), locked);

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::output;
 use super::unlock::{Access, told};
 use crate::broker::AgentDoor;
-use crate::mcp::{self, Closed};
+use crate::mcp::{self, Closed, LOCKED};
 
 pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
     let fixed_project = args.project.is_some();
@@ -25,8 +25,9 @@ pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
     let opener = Arc::clone(&opening);
     let opener = Box::new(move || lock(&opener).open());
     let served = mcp::serve(opener, args.agent_id, fixed_project, args.approval_wait.0);
-    match lock(&opening).failure.take() {
-        Some(failure) => Err(failure),
+    match &lock(&opening).failure {
+        // It was told when it happened.
+        Some(failure) => Ok(failure.code()),
         None => Ok(served.map(|()| super::codes::DONE)?),
     }
 }
@@ -40,7 +41,7 @@ struct Opening {
     access: Access,
     project: PathBuf,
     is_first: bool,
-    /// Why the server is of no use.
+    /// Why the vault could not be opened at the start, or last.
     failure: Option<Failure>,
 }
 
@@ -49,23 +50,24 @@ impl Opening {
     fn open(&mut self) -> Result<AgentDoor, Closed> {
         let is_first = std::mem::take(&mut self.is_first);
         match self.try_open(is_first) {
-            Ok(Some(door)) => Ok(door),
-            Ok(None) => Err(Closed {
-                text: self.locked(),
-                is_final: false,
-            }),
+            Ok(Some(door)) => {
+                self.failure = None;
+                return Ok(door);
+            }
+            Ok(None) => {}
             Err(failure) => {
-                let closed = Closed {
-                    text: failure.to_string(),
-                    is_final: is_first,
-                };
-                match is_first {
-                    true => self.failure = Some(failure),
-                    false => failure.print(),
-                }
-                Err(closed)
+                failure.print();
+                self.failure = Some(failure);
             }
         }
+        let fact = match &self.failure {
+            Some(failure) => failure.to_string(),
+            None => LOCKED.to_owned(),
+        };
+        Err(Closed(format!(
+            "{fact}\nA person can unlock the vault, in a terminal: {}\nThen ask again: this server need not be started again.",
+            self.access.unlock_command()
+        )))
     }
 
     /// None while nobody has unlocked it.
@@ -77,12 +79,5 @@ impl Opening {
         output::cautions(&door.opened()?);
         told(door.keep_retention());
         Ok(Some(door))
-    }
-
-    fn locked(&self) -> String {
-        format!(
-            "the vault is locked\nA person can unlock it, in a terminal: {}\nThen ask again: this server need not be started again.",
-            self.access.unlock_command()
-        )
     }
 }

@@ -7,14 +7,12 @@ use crate::broker::AgentDoor;
 /// Opens the vault without asking anybody.
 pub type Opener = Box<dyn Fn() -> Result<AgentDoor, Closed> + Send + Sync>;
 
-/// Why the vault is closed.
+/// What an agent is told first of a vault that nobody has unlocked.
+pub const LOCKED: &str = "the vault is locked";
+
+/// Why the vault is closed, as an agent is told: the fact, and what a person can do.
 #[derive(Debug)]
-pub struct Closed {
-    /// What an agent is told: the fact, and what a person can do.
-    pub text: String,
-    /// Whether there is no use in a server that was just started.
-    pub is_final: bool,
-}
+pub struct Closed(pub String);
 
 /// The door of a server, open or closed.
 pub(super) struct Door {

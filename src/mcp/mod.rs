@@ -27,7 +27,7 @@ use std::time::Duration;
 use rmcp::ServiceExt;
 use rmcp::transport::io::stdio_pipes;
 
-pub use self::door::{Closed, Opener};
+pub use self::door::{Closed, LOCKED, Opener};
 pub use self::visit::{Greeting, ToolAnswer, VISITOR, VisitError, Visitor};
 
 use self::door::Door;
@@ -35,9 +35,8 @@ use self::door::Door;
 /// Time for running commands to be ended and recorded when the client has gone.
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
-/// Serves one client until it goes away, or until the first try to open the vault shows that there is no use in it. `agent_id` stands in
-/// for what the client calls itself. With `fixed_project`, commands run in the door's project whatever roots the client has. A person who is
-/// asked about a command has `approval_wait` for the answer.
+/// Serves one client until it goes away. `agent_id` stands in for what the client calls itself. With `fixed_project`, commands run in the
+/// door's project whatever roots the client has. A person who is asked about a command has `approval_wait` for the answer.
 pub fn serve(
     opener: Opener,
     agent_id: Option<String>,
@@ -58,41 +57,25 @@ pub fn serve(
         let approvals = approve::Approvals::new(approval_wait);
         let tools = tools::Tools::new(Arc::clone(&door), agent_id, roots, log, approvals);
         let running = tools.running();
-        // The client gets its first answer while the vault is being opened.
-        let mut opening = tokio::task::spawn_blocking(move || is_useful(&door));
-        let serving = async {
+        // The client gets its first answers while the vault is being opened.
+        let opening = tokio::task::spawn_blocking(move || {
+            if let Ok(door) = door.get() {
+                door.warm_up();
+            }
+        });
+        let serve = async {
             let (input, output) = stdio_pipes();
             let lines = lines::Lines::new(input, output, session);
             let service = tools.serve(lines).await.map_err(io::Error::other)?;
             tokio::spawn(log::forward(messages, service.peer().clone()));
             service.waiting().await.map_err(io::Error::other)
         };
-        tokio::pin!(serving);
-        let served = tokio::select! {
-            served = &mut serving => {
-                // What is wrong with the vault is worth more than that the client has gone.
-                let _ = (&mut opening).await;
-                served.map(drop)
-            }
-            is_useful = &mut opening => match is_useful {
-                Ok(true) => serving.await.map(drop),
-                _ => Ok(()),
-            },
-        };
+        let served = serve.await.map(drop);
         running.end_all();
+        // What is wrong with the vault is known at the end, however soon that comes.
+        let _ = opening.await;
         served
     });
     runtime.shutdown_timeout(CLOSING_TIME);
     result
-}
-
-/// Opens the vault if it can be, and prepares for the first command.
-fn is_useful(door: &Door) -> bool {
-    match door.get() {
-        Ok(door) => {
-            door.warm_up();
-            true
-        }
-        Err(closed) => !closed.is_final,
-    }
 }

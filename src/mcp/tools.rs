@@ -122,7 +122,7 @@ impl Tools {
     ) -> Result<T, Refusal> {
         let (door, log) = (Arc::clone(&self.door), self.log.clone());
         aside(move || {
-            let door = door.get().map_err(|closed| refuse(closed.text))?;
+            let door = door.get().map_err(|closed| refuse(closed.0))?;
             at(&door, &log, &agent, work)
         })
         .await

@@ -16,7 +16,7 @@ use crate::cli::args::{Cli, Command as Subcommand, Scope};
 use crate::cli::failure::Failure;
 use crate::cli::places;
 use crate::cli::unlock::Access;
-use crate::mcp::{VISITOR, VisitError, Visitor};
+use crate::mcp::{LOCKED, VISITOR, VisitError, Visitor};
 use crate::name::KeyPattern;
 
 /// Permissions of anybody but the owner.
@@ -84,11 +84,10 @@ fn try_all(
     let listed = visitor.call("secret_list", Map::new())?;
     if listed.is_error {
         let fact = listed.text.lines().next().unwrap_or_default();
-        report.warn(
-            id,
-            format!("secret_list: {fact}"),
-            "if the vault is locked: secretctl unlock",
-        );
+        match fact {
+            LOCKED => report.warn(id, fact, "secretctl unlock"),
+            _ => report.fail(id, fact, "start it by hand: secretctl mcp-server"),
+        }
         return visitor.leave();
     }
     let keys = listed.structure.get("keys").and_then(Value::as_array);

@@ -39,25 +39,9 @@ fn is_open(sandbox: &Sandbox) -> bool {
     answer.code == 0
 }
 
-/// The keeper of a sandbox: the process that has its socket open.
 fn keeper(sandbox: &Sandbox) -> u32 {
-    let socket = sandbox.sockets();
-    let socket = socket.to_str().expect("text");
-    let table = fs::read_to_string("/proc/net/unix").expect("a table");
-    let inode = table
-        .lines()
-        // It is listed under the name that it was made with, in the same directory.
-        .find(|line| line.contains(socket) && line.split_whitespace().nth(3) == Some("00010000"))
-        .and_then(|line| line.split_whitespace().nth(6));
-    let wanted = format!("socket:[{}]", inode.expect("a socket that listens"));
-    let has_it = |pid: &u32| {
-        let open = fs::read_dir(format!("/proc/{pid}/fd"));
-        let mut open = open.into_iter().flatten().flatten();
-        open.any(|file| {
-            fs::read_link(file.path()).is_ok_and(|target| target.to_str() == Some(&wanted))
-        })
-    };
-    process::all().into_iter().find(has_it).expect("a keeper")
+    let (name, _) = support::modes(&sandbox.sockets()).remove(0);
+    process::keeper_of(&sandbox.sockets().join(name))
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub fn serve(mut starter: UnixStream) -> io::Result<()> {
     let ((keeper, over), listener, place) = made?;
     drop((start, starter));
     let keeper = Arc::new(keeper);
+    end_at_signals(keeper.over.clone())?;
     let accepting = Arc::clone(&keeper);
     thread::Builder::new().spawn(move || accepting.accept(&listener))?;
     loop {
@@ -57,7 +58,18 @@ pub fn serve(mut starter: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-struct Keeper {
+fn end_at_signals(over: Sender<()>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    thread::Builder::new().spawn(move || {
+        if signals.forever().next().is_some() {
+            // It may be ending already.
+            let _ = over.send(());
+        }
+    })?;
+    Ok(())
+}
+
+pub(super) struct Keeper {
     vault_id: [u8; 16],
     generation: u64,
     session: [u8; 16],
@@ -92,7 +104,7 @@ struct Connection {
 
 impl Keeper {
     /// Gives as well what tells of the end.
-    fn new(start: &Start) -> io::Result<(Self, mpsc::Receiver<()>)> {
+    pub(super) fn new(start: &Start) -> io::Result<(Self, mpsc::Receiver<()>)> {
         let key = |purpose: Purpose| purpose.key(&start.data_key, &start.vault_id);
         let purposes: Result<Vec<Key>, CryptoError> = Purpose::ALL.into_iter().map(key).collect();
         let held = Held {
@@ -100,14 +112,6 @@ impl Keeper {
             opened: BTreeMap::new(),
         };
         let (over, end) = mpsc::channel();
-        let signalled = over.clone();
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        thread::Builder::new().spawn(move || {
-            if signals.forever().next().is_some() {
-                // Nobody listens any more when it is over.
-                let _ = signalled.send(());
-            }
-        })?;
         let keeper = Self {
             vault_id: start.vault_id,
             generation: start.generation,
@@ -163,7 +167,11 @@ impl Keeper {
     }
 
     /// None closes the connection.
-    fn answer(&self, number: u64, request: &Request) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+    pub(super) fn answer(
+        &self,
+        number: u64,
+        request: &Request,
+    ) -> Option<zeroize::Zeroizing<Vec<u8>>> {
         if !self.goes_on() {
             self.end();
             return None;

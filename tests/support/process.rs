@@ -158,3 +158,11 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<u32> {
     }
     found
 }
+
+/// The process that listens at a socket.
+#[cfg(target_os = "linux")]
+pub(crate) fn keeper_of(socket: &std::path::Path) -> u32 {
+    let stream = std::os::unix::net::UnixStream::connect(socket).expect("a listener");
+    let peer = rustix::net::sockopt::socket_peercred(&stream).expect("its process");
+    peer.pid.as_raw_nonzero().get().cast_unsigned()
+}

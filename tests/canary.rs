@@ -67,6 +67,16 @@ fn the_secret_is_where_it_belongs_and_nowhere_else() {
         ("secret_list", json!({ "include_metadata": true })),
         ("secret_exists", json!({ "key": "CANARY" })),
         ("secret_get_masked", json!({ "key": "CANARY" })),
+        ("secret_list_fields", json!({ "key": "CANARY" })),
+        (
+            "secret_get_field",
+            json!({ "key": "CANARY", "field": "value" }),
+        ),
+        (
+            "secret_run_with_bindings",
+            json!({ "key": "CANARY", "command": "echo x" }),
+        ),
+        ("security_score", json!({ "include_keys": true })),
         (
             "secret_run",
             json!({ "keys": ["CANARY"], "command": "echo '<$CANARY>'" }),

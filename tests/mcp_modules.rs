@@ -12,6 +12,7 @@ use serde_json::json;
 use support::Sandbox;
 use support::agent::{Agent, Reply};
 use support::modules::{built, entry, last_records, vault};
+use support::raw::Raw;
 
 const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";
@@ -167,6 +168,42 @@ async fn what_a_module_writes_is_in_the_servers_log_within_bounds() {
     // The first 4096 of lines of 11 bytes, in which each ESC has become a character of three, and the next line is indented by four.
     let expected = 4096 + 2 * 373 + 4 * 372;
     assert_eq!(log.len() - says.len() - "\n".len(), expected, "{log}");
+}
+
+#[test]
+fn a_client_hears_that_a_module_wrote_something_and_not_what() {
+    let Some(module) = built(&HOSTILE) else {
+        return;
+    };
+    let sandbox = vault();
+    let deed = PolicyDeed::WriteAMebibyte.word();
+    use_modules(
+        &sandbox,
+        &entry(&sandbox, "x.wasm", &module, &format!("{deed:?}")),
+    );
+    let mut raw = Raw::connect(sandbox.secretctl(["mcp-server"]), json!({}));
+    let run = json!({ "keys": ["KEY"], "command": "echo ran" });
+    // Unasked, it hears of warnings and worse only.
+    let id = raw.call("secret_run", run.clone(), json!({}));
+    assert_eq!(raw.next()["id"], id);
+    raw.request("logging/setLevel", json!({ "level": "info" }));
+    assert_eq!(raw.next()["result"], json!({}));
+    raw.call("secret_run", run.clone(), json!({}));
+    let messages = [raw.next(), raw.next()];
+    let said = messages
+        .iter()
+        .find(|message| message["method"].is_string());
+    let expected = json!({
+        "jsonrpc": "2.0", "method": "notifications/message",
+        "params": {
+            "level": "info", "logger": "secretctl",
+            "data": "the module modules/x.wasm wrote to the server's standard error",
+        },
+    });
+    assert_eq!(said, Some(&expected));
+    raw.request("logging/setLevel", json!({ "level": "loud" }));
+    assert_eq!(raw.next()["error"]["code"], -32602);
+    raw.stop();
 }
 
 #[tokio::test]

@@ -48,6 +48,38 @@ fn a_version_that_nobody_knows_is_answered_with_one_that_is_known() {
     }
 }
 
+/// The newest version has no handshake: each request says who asks, and that counts for the policy.
+#[test]
+fn a_client_without_a_handshake_is_known_by_each_request() {
+    let sandbox = vault();
+    let rights = "policies: [{ name: x, agent_id: known, allowed_keys: ['**'], capabilities: [reference_only] }]\n";
+    sandbox.policy(&format!("version: 1\n{rights}"));
+    let meta = |name: &str| {
+        json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": name, "version": "1" },
+            "io.modelcontextprotocol/clientCapabilities": {},
+        })
+    };
+    let mut raw = Raw::start(sandbox.secretctl(["mcp-server"]));
+    raw.request("server/discover", json!({ "_meta": meta("known") }));
+    let found = raw.next();
+    assert!(found["result"]["supportedVersions"].is_array(), "{found}");
+    for (name, keys) in [
+        ("other", json!([])),
+        ("known", json!(["KEY"])),
+        ("other", json!([])),
+    ] {
+        raw.call("secret_list", json!({}), meta(name));
+        let answer = raw.next();
+        assert_eq!(
+            answer["result"]["structuredContent"]["keys"], keys,
+            "{answer}"
+        );
+    }
+    raw.stop();
+}
+
 /// Answers the server's question for the roots, which comes before the answer to a run.
 fn answer_roots(raw: &mut Raw, roots: &[&Path]) {
     let asked = raw.next();

@@ -11,13 +11,15 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::TokioChildProcess;
 use rmcp::{ServiceExt, object};
-use support::{Place, Result, median, ms, time};
+use support::{Place, Result, median, ms, policy, time};
 use tokio::time::Instant;
 
 /// Starts of the program: each unlocks the vault.
 const STARTS: usize = 21;
 /// Requests to a server that is warm.
-const REQUESTS: usize = 201;
+const REQUESTS: usize = 1000;
+/// Output of one command, in bytes.
+const LONG_OUTPUT: usize = 100 * 1024 * 1024;
 const SECRETS: usize = 1000;
 
 type Agent = RunningService<RoleClient, ()>;
@@ -25,7 +27,7 @@ type Agent = RunningService<RoleClient, ()>;
 #[tokio::main]
 async fn main() -> Result<()> {
     let place = Place::new()?;
-    println!("with 1 secret, medians of {STARTS} starts and {REQUESTS} requests");
+    println!("with 1 secret, {STARTS} starts and {REQUESTS} requests");
     report("get, unlock included", start(&place, &["get", "API_KEY"])?);
     report(
         "run -- true, unlock included",
@@ -33,6 +35,7 @@ async fn main() -> Result<()> {
     );
     report("MCP: start to initialize", initialize(&place).await?);
     requests(&place).await?;
+    memory(&place).await?;
 
     place.add(
         &(1..SECRETS)
@@ -77,19 +80,65 @@ async fn requests(place: &Place) -> Result<()> {
     let run = object!({ "keys": ["API_KEY"], "command": "true" });
     report(
         "MCP: secret_run true, one after the other",
-        calls(&agent, "secret_run", &run, Duration::ZERO).await?,
+        calls(&agent, "secret_run", &run, Duration::ZERO, REQUESTS).await?,
     );
     // As agents do, which think in between: the next command's jail is ready by then.
     report(
         "MCP: secret_run true, 20 ms in between",
-        calls(&agent, "secret_run", &run, Duration::from_millis(20)).await?,
+        calls(
+            &agent,
+            "secret_run",
+            &run,
+            Duration::from_millis(20),
+            REQUESTS,
+        )
+        .await?,
     );
     report(
         "MCP: secret_list",
-        calls(&agent, "secret_list", &object!({}), Duration::ZERO).await?,
+        calls(
+            &agent,
+            "secret_list",
+            &object!({}),
+            Duration::ZERO,
+            REQUESTS,
+        )
+        .await?,
     );
     agent.cancel().await?;
     Ok(())
+}
+
+/// Resident memory of a server: warm, after many calls, and after a command with much output.
+async fn memory(place: &Place) -> Result<()> {
+    policy(place, "version: 1\nallowed_commands: ['true', head]\n")?;
+    let server = tokio::process::Command::from(place.secretctl(&["mcp-server"]));
+    let transport = TokioChildProcess::new(server)?;
+    let pid = transport.id().ok_or("no process")?;
+    let agent: Agent = ().serve(transport).await?;
+    let show = |what: &str| -> Result<()> {
+        println!("  {what:44}{:9.1} MiB", resident_mib(pid)?);
+        Ok(())
+    };
+    let run = |command: String| object!({ "keys": ["API_KEY"], "command": command });
+    let call = async |command: String, times| {
+        calls(&agent, "secret_run", &run(command), Duration::ZERO, times).await
+    };
+    call("true".to_owned(), 1).await?;
+    show("memory: warm")?;
+    call("true".to_owned(), REQUESTS).await?;
+    show("memory: after these requests")?;
+    call(format!("head -c {LONG_OUTPUT} /dev/zero"), 1).await?;
+    show("memory: after 100 MiB of output")?;
+    agent.cancel().await?;
+    Ok(())
+}
+
+fn resident_mib(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.ok_or("no VmRSS")?.parse::<f64>()? / 1024.0)
 }
 
 async fn calls(
@@ -97,9 +146,10 @@ async fn calls(
     tool: &'static str,
     arguments: &serde_json::Map<String, serde_json::Value>,
     pause: Duration,
+    times: usize,
 ) -> Result<Vec<Duration>> {
     let mut samples = Vec::new();
-    for _ in 0..REQUESTS {
+    for _ in 0..times {
         tokio::time::sleep(pause).await;
         let request = CallToolRequestParams::new(tool).with_arguments(arguments.clone());
         let start = Instant::now();
@@ -112,6 +162,12 @@ async fn calls(
     Ok(samples)
 }
 
-fn report(what: &str, samples: Vec<Duration>) {
-    println!("  {what:44}{}", ms(median(samples)));
+fn report(what: &str, mut samples: Vec<Duration>) {
+    samples.sort();
+    let slow = samples.get(samples.len() * 99 / 100).copied();
+    let slow = ms(slow.unwrap_or_default());
+    println!(
+        "  {what:44}{}, of 99 in 100 at most {slow}",
+        ms(median(samples))
+    );
 }

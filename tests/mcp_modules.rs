@@ -4,15 +4,15 @@
 mod support;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use build_modules::{HOSTILE, POLICY_EXAMPLE, sha256};
 use hostile::PolicyDeed;
 use serde_json::json;
-use support::Sandbox;
 use support::agent::{Agent, Reply};
 use support::modules::{built, entry, last_records, vault};
 use support::raw::Raw;
+use support::{ENVIRONMENT_NOTE, Sandbox};
 
 const REMEDY: &str = "\nA person can put back the file that the policy file names, put there the sha256 of a file that is to be \
                       trusted from now on, or take the entry out.";
@@ -145,6 +145,13 @@ async fn logging(sandbox: &Sandbox) -> (Agent, PathBuf) {
     )
 }
 
+/// What the server said there, but for how it got the password.
+fn said(log: &Path) -> String {
+    let text = fs::read_to_string(log).expect("text");
+    let rest = text.strip_prefix(ENVIRONMENT_NOTE);
+    rest.expect("the note comes first").to_owned()
+}
+
 #[tokio::test]
 async fn what_a_module_writes_is_in_the_servers_log_within_bounds() {
     let Some(module) = built(&HOSTILE) else {
@@ -159,7 +166,7 @@ async fn what_a_module_writes_is_in_the_servers_log_within_bounds() {
     );
     assert_eq!(echo(&agent).await.output().1, "ran\n");
     agent.stop().await;
-    let log = fs::read_to_string(log).expect("text");
+    let log = said(&log);
     let says = "secretctl: modules/x.wasm says: ";
     assert!(
         log.starts_with(&format!("{says}a\u{fffd}[2J line\n    a\u{fffd}[2J line\n")),
@@ -217,7 +224,7 @@ async fn compiled_code_that_somebody_changed_is_not_used_and_it_is_said() {
         let (agent, log) = logging(&sandbox).await;
         assert_eq!(echo(&agent).await.output().1, "ran\n");
         agent.stop().await;
-        assert_eq!(fs::read_to_string(log).expect("text"), said);
+        assert_eq!(self::said(&log), said);
     };
     works("").await;
     let cached = sandbox
@@ -255,10 +262,7 @@ async fn compiled_code_that_somebody_changed_is_not_used_and_it_is_said() {
     let (agent, log) = logging(&other).await;
     assert_eq!(echo(&agent).await.output().1, "ran\n");
     agent.stop().await;
-    assert_eq!(
-        fs::read_to_string(log).expect("text"),
-        format!("secretctl: {fact}\n")
-    );
+    assert_eq!(said(&log), format!("secretctl: {fact}\n"));
 }
 
 #[tokio::test]

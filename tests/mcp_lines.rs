@@ -144,6 +144,28 @@ fn nothing_before_the_handshake_ends_the_session() {
     raw.stop();
 }
 
+#[test]
+fn an_answer_to_a_mistake_is_short_however_long_the_mistake_is() {
+    let sandbox = Sandbox::new();
+    let mut raw = server(&sandbox);
+    let long = "secret_list".repeat(300_000);
+    let many: Value = (0..100_000)
+        .map(|number| (format!("argument{number}"), Value::Null))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    for (tool, arguments) in [
+        (&*long, json!({})),
+        ("secret_list", json!({ &*long: 1 })),
+        ("secret_list", many),
+    ] {
+        raw.call(tool, arguments, json!({}));
+        let answer = raw.next().to_string();
+        assert!(answer.contains("there is no "), "{answer}");
+        assert!(answer.len() < 1500, "{answer}");
+    }
+    raw.stop();
+}
+
 /// Random numbers that are the same in each run (xorshift64).
 struct Random(u64);
 

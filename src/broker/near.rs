@@ -7,8 +7,14 @@ const NEAR: f64 = 0.6;
 /// Most names that are suggested: a list to choose from, and not to search.
 const NEAR_MAX: usize = 3;
 
+/// Longest text that is compared, in bytes: longer than any name, and comparing takes time and memory by its length.
+const WANTED_MAX_BYTES: usize = 256;
+
 /// Those of `known` that `wanted` may have meant, the nearest first. Case makes no difference: it is what people and models forget.
 pub fn near<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    if wanted.len() > WANTED_MAX_BYTES {
+        return Vec::new();
+    }
     let lower = wanted.to_lowercase();
     let similar = |name: &str| strsim::normalized_damerau_levenshtein(&lower, &name.to_lowercase());
     let known: BTreeSet<&str> = known.into_iter().collect();
@@ -34,5 +40,8 @@ mod tests {
         assert_eq!(near("aws/acces_key", known), ["aws/access_key"]);
         assert_eq!(near("API_KEY", ["API_KEY"]), Vec::<String>::new());
         assert_eq!(near("zzz", known), Vec::<String>::new());
+        let long = "a".repeat(WANTED_MAX_BYTES);
+        assert_eq!(near(&long, [&*format!("{long}b")]).len(), 1);
+        assert_eq!(near(&format!("{long}a"), [&*long]), Vec::<String>::new());
     }
 }

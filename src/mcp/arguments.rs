@@ -5,6 +5,11 @@ use serde_json::Value;
 
 use crate::broker::near;
 
+/// Mistakes that are told at once.
+const MISTAKES_MAX: usize = 5;
+/// Characters of a wrong name that are repeated: it can be as long as a message.
+const SHOWN_MAX: usize = 100;
+
 /// What is wrong with a call of a tool that does not exist.
 pub(super) fn unknown_tool(name: &str, known: &[&str]) -> String {
     let meant = match near(name, known.iter().copied()).first() {
@@ -12,7 +17,8 @@ pub(super) fn unknown_tool(name: &str, known: &[&str]) -> String {
         None => String::new(),
     };
     format!(
-        "there is no tool {name:?}{meant}\nThe tools are {}.",
+        "there is no tool {}{meant}\nThe tools are {}.",
+        shown(name),
         known.join(", ")
     )
 }
@@ -33,6 +39,9 @@ pub(super) fn mistakes(tool: &Tool, arguments: &JsonObject) -> Option<String> {
         .collect();
     let mut found = Vec::new();
     for (name, value) in arguments {
+        if found.len() == MISTAKES_MAX {
+            break;
+        }
         match takes.get(name) {
             None => found.push(unknown(name, takes)),
             // It stands for one that is not given.
@@ -47,6 +56,7 @@ pub(super) fn mistakes(tool: &Tool, arguments: &JsonObject) -> Option<String> {
     if found.is_empty() {
         return None;
     }
+    found.truncate(MISTAKES_MAX);
     let taken: Vec<String> = takes
         .iter()
         .map(|(name, schema)| {
@@ -66,12 +76,19 @@ pub(super) fn mistakes(tool: &Tool, arguments: &JsonObject) -> Option<String> {
     ))
 }
 
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{:?}…", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
 fn unknown(name: &str, takes: &JsonObject) -> String {
     let meant = match near(name, takes.keys().map(String::as_str)).first() {
         Some(near) => format!("; did you mean {near}?"),
         None => String::new(),
     };
-    format!("there is no argument {name:?}{meant}")
+    format!("there is no argument {}{meant}", shown(name))
 }
 
 /// What is given is not repeated: it can be long, and whoever sent it knows it.

@@ -27,6 +27,8 @@ impl Tools {
         Parameters(input): Parameters<ScoreInput>,
         context: RequestContext<RoleServer>,
     ) -> Result<Json<ScoreOutput>, Refusal> {
+        // It starts a process, to see what confines it.
+        let _place = self.queue.enter(&context).await?;
         let score = self
             .ask(self.agent(&context), |door, agent| door.score(agent))
             .await?;

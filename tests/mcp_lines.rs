@@ -153,6 +153,10 @@ fn an_answer_to_a_mistake_is_short_however_long_the_mistake_is() {
         .map(|number| (format!("argument{number}"), Value::Null))
         .collect::<serde_json::Map<_, _>>()
         .into();
+    raw.request(&long, json!({}));
+    let answer = raw.next();
+    assert_eq!(code(&answer), Some(METHOD));
+    assert!(answer.to_string().len() < 200, "it is too long");
     for (tool, arguments) in [
         (&*long, json!({})),
         ("secret_list", json!({ &*long: 1 })),

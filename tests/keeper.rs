@@ -216,7 +216,6 @@ fn nothing_of_the_session_is_to_be_seen() {
 /// Root may read everything, so that this takes another user.
 #[test]
 fn the_user_cannot_read_the_keeper() {
-    let session;
     let home = tempfile::tempdir().expect("a directory");
     let (own, program) = if rustix::process::geteuid().is_root() {
         if !support::is_installed("setpriv") {
@@ -256,7 +255,7 @@ fn the_user_cannot_read_the_keeper() {
     let sockets = own.join(".run/secretctl");
     let (name, mode) = support::modes(&sockets).remove(0);
     assert_eq!(mode, 0o600);
-    session = process::keeper_of(&sockets.join(name));
+    let session = process::keeper_of(&sockets.join(name));
     for file in ["environ", "mem", "maps", "auxv", "fd/0", "cwd/."] {
         let path = format!("/proc/{session}/{file}");
         let answer = other(&["cat", &path].map(OsStr::new))

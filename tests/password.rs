@@ -82,7 +82,7 @@ fn the_new_password_opens_all_and_the_old_one_nothing() {
 fn a_new_key_leaves_everything_in_place() {
     let sandbox = Sandbox::new();
     sandbox.set("API_KEY", "sk-abc123xyz");
-    let said = "Changed the master password and the key. Servers that are running have to be started again.\n";
+    let said = "Changed the master password and the key. The vault is locked to servers that are running: secretctl unlock, or start them again.\n";
     change(&sandbox, &["--rotate-key", "--kdf", "32MiB,2,2"])
         .answer()
         .is(0, "", said);

@@ -23,7 +23,7 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
     let is_wiped = door.change_password(&current, &new, options)?;
     let what = match args.rotate_key {
         true => {
-            "Changed the master password and the key. Servers that are running have to be started again."
+            "Changed the master password and the key. The vault is locked to servers that are running: secretctl unlock, or start them again."
         }
         false => "Changed the master password.",
     };

@@ -125,6 +125,14 @@ fn main() -> Result<()> {
             let what = format!("{}, unlock included", arguments.join(" "));
             report(&what, calls(STARTS, || start(&place, arguments))?, "");
         }
+        start(&place, &["unlock"])?;
+        for arguments in COMMANDS {
+            let what = format!("{} with a session", arguments.join(" "));
+            report(&what, calls(CALLS, || start(&place, arguments))?, "");
+        }
+        let what = "list with a session";
+        report(what, calls(LISTS, || start(&place, &["list"]))?, "");
+        start(&place, &["lock"])?;
         for (task, _) in TASKS
             .iter()
             .filter(|(task, _)| ![VERIFY, EXPORT].contains(task))

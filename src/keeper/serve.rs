@@ -240,7 +240,7 @@ impl Keeper {
     }
 
     /// Forgets the keys at once, and lets the process end.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.forget_keys();
         // It may be ending already.
         let _ = self.over.send(());

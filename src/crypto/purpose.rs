@@ -69,7 +69,7 @@ impl Purpose {
     /// The key.
     ///
     /// # Errors
-    /// As [`derive`].
+    /// As [`derive`](super::derive()).
     pub fn key(self, data_key: &Key, vault_id: &[u8; 16]) -> Result<Key, CryptoError> {
         derive(data_key, vault_id, self.label())
     }

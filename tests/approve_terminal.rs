@@ -58,7 +58,7 @@ fn answer_in_terminal(sandbox: &Sandbox, letter: &str, then: &str) {
     let mut terminal = Terminal::start(sandbox, "$S approve");
     terminal.shows("Master password: ");
     terminal.types_hidden(PASSWORD);
-    terminal.shows("\n\nclaude-code asks to run a command with secrets.\n");
+    terminal.shows("\n\nThe agent \"claude-code\" asks to run a command with secrets.\n");
     terminal.shows_up_to(TERMINAL_QUESTION);
     terminal.types(letter);
     terminal.shows(then);
@@ -125,7 +125,7 @@ async fn who_watches_is_asked_as_questions_come() {
     ];
     for agent in &agents {
         let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
-        terminal.shows("\nclaude-code asks");
+        terminal.shows("\nThe agent \"claude-code\" asks");
         terminal.shows_up_to(TERMINAL_QUESTION);
         terminal.types("x");
         terminal.shows(TERMINAL_QUESTION);
@@ -381,4 +381,25 @@ async fn the_socket_of_a_server_that_died_is_removed() {
     list.is(0, "", "No command waits for an answer.\n");
     assert!(!socket.exists());
     run.abort();
+}
+
+/// A session opens the vault for every program of the user, an agent's among them: it is no person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_opens_the_vault_but_answers_nothing() {
+    let (sandbox, project) = vault();
+    sandbox.secretctl(["unlock"]).answer().succeeded();
+    let log = fs::File::create(sandbox.home().join("log")).expect("a file");
+    let server = server(&sandbox, &project, "1h").env_remove("SECRETCTL_PASSWORD");
+    let agent = Agent::logging(server, log).await;
+    let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
+    socket(&sandbox);
+    let approve = Invocation::new(SECRETCTL, sandbox.home()).args(["approve"]);
+    let approve = approve.stdin("o\n").answer();
+    assert_eq!(approve.code, 3, "{approve}");
+    // The server has no key to make an answer with, and knows one all the same.
+    answer_in_terminal(&sandbox, "o", "Answered: allow once.\n");
+    run.await.expect("no panic").output();
+    agent.stop().await;
+    let lock = Invocation::new(SECRETCTL, sandbox.home()).args(["lock"]);
+    lock.answer().succeeded();
 }

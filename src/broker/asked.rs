@@ -6,7 +6,7 @@
 use std::fmt::{self, Write};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::policy::{Grant, Network, Policy};
 use crate::text::is_unseen;
 use crate::time::Span;
 use crate::vault::VALUE_FIELD;
-use secretctl_runner::{FileId, WorkingDirectory};
+use secretctl_runner::{Confinement, FileId, WorkingDirectory};
 
 /// What stands in front of the parts of a digest, so that it is one of nothing else.
 const LABEL: &str = "secretctl approval v1";
@@ -33,6 +33,16 @@ const READ_BYTES: usize = 64 * 1024;
 const NAMED_LETTERS_MAX: usize = 10;
 /// How the built-in module's question begins: it says less than what is shown here.
 const OURS: &str = "Allow agent '";
+/// Secrets that a person is asked about at once: what stands above a longer list is out of view.
+const VARIABLES_SHOWN_MAX: usize = 40;
+/// Scripts that are written from right to left. Their letters move others that stand beside them, without any sign of it.
+const RIGHT_TO_LEFT: [std::ops::RangeInclusive<char>; 5] = [
+    '\u{590}'..='\u{8ff}',
+    '\u{fb1d}'..='\u{fdff}',
+    '\u{fe70}'..='\u{feff}',
+    '\u{10800}'..='\u{10fff}',
+    '\u{1e800}'..='\u{1efff}',
+];
 /// Letters that are seen as nothing, though they count as letters.
 const BLANK_LETTERS: [char; 5] = ['\u{115f}', '\u{1160}', '\u{17b4}', '\u{3164}', '\u{ffa0}'];
 
@@ -55,6 +65,10 @@ pub(super) struct Asked {
     environment: Option<String>,
     /// None for an empty one.
     directory: Option<String>,
+    /// What it can change beside that: the project is one, whose root is the client's to say.
+    writable: Vec<String>,
+    /// What it can read, beside the system.
+    readable: Vec<String>,
     network: Network,
     timeout_ms: u64,
     output_bytes: u64,
@@ -86,6 +100,13 @@ impl Asked {
         let program = &prepared.program;
         let words = std::iter::once(&facts.words.program).chain(&facts.words.arguments);
         let keys = prepared.selected.iter().zip(&prepared.variables);
+        let texts = |paths: &[PathBuf]| -> Result<Vec<String>, RunError> {
+            paths.iter().map(|path| text(program, path)).collect()
+        };
+        let (writable, readable) = match &prepared.confinement {
+            Confinement::Jail(jail) => (texts(&jail.writable)?, texts(&jail.readable)?),
+            Confinement::Base => (Vec::new(), Vec::new()),
+        };
         let asked = Self {
             agent: facts.question.agent.clone(),
             words: words.cloned().collect(),
@@ -103,6 +124,8 @@ impl Asked {
                 WorkingDirectory::Temporary => None,
                 WorkingDirectory::At(path) => Some(text(program, path)?),
             },
+            writable,
+            readable,
             network: grant.network,
             timeout_ms: u64::try_from(grant.timeout.as_millis()).unwrap_or(u64::MAX),
             output_bytes: grant.output_bytes,
@@ -118,11 +141,15 @@ impl Asked {
 
     /// Refuses what a person would not read to its end.
     pub(super) fn require_readable(&self) -> Result<(), RunError> {
-        if self.command().chars().count() <= COMMAND_SHOWN_MAX_CHARACTERS {
+        let too_long = if self.command().chars().count() > COMMAND_SHOWN_MAX_CHARACTERS {
+            format!("more than {COMMAND_SHOWN_MAX_CHARACTERS} characters")
+        } else if self.variables().len() > VARIABLES_SHOWN_MAX {
+            format!("more than {VARIABLES_SHOWN_MAX} variables with secrets")
+        } else {
             return Ok(());
-        }
+        };
         Err(RunError::Command(format!(
-            "a person has to approve it, and it has more than {COMMAND_SHOWN_MAX_CHARACTERS} characters"
+            "a person has to approve it, and it has {too_long}"
         )))
     }
 
@@ -146,6 +173,10 @@ impl Asked {
         }
         parts.extend(option(&self.environment));
         parts.extend(option(&self.directory));
+        for paths in [&self.writable, &self.readable] {
+            parts.push(count(paths.len()));
+            parts.extend(paths.iter().cloned());
+        }
         parts.extend([
             network(self.network).to_owned(),
             self.timeout_ms.to_string(),
@@ -188,10 +219,10 @@ impl AskedKey {
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command = self.command();
+        let agent = escaped(&self.agent, &['"', '\\']);
         writeln!(
             f,
-            "{} asks to run a command with secrets.\n",
-            plain(&self.agent)
+            "The agent \"{agent}\" asks to run a command with secrets.\n"
         )?;
         let mut line = |label: &str, value: &str| writeln!(f, "  {label:<12} {value}");
         line("command", &command)?;
@@ -212,6 +243,9 @@ impl fmt::Display for Asked {
         let empty = "an empty temporary one".to_owned();
         let directory = self.directory.as_ref().map_or(empty, |path| plain(path));
         line("directory", &directory)?;
+        for (number, path) in self.writable.iter().enumerate() {
+            line(if number == 0 { "may change" } else { "" }, &plain(path))?;
+        }
         line("network", network(self.network))?;
         let timeout = Span(Duration::from_millis(self.timeout_ms));
         line("time limit", &timeout.to_string())?;
@@ -243,7 +277,7 @@ fn unusable(program: &Program, fact: impl fmt::Display) -> RunError {
     }
 }
 
-fn canonical(program: &Program) -> Result<std::path::PathBuf, RunError> {
+fn canonical(program: &Program) -> Result<PathBuf, RunError> {
     fs::canonicalize(&program.path).map_err(|error| unusable(program, error))
 }
 
@@ -297,7 +331,7 @@ fn escaped(text: &str, special: &[char]) -> String {
     for c in text.chars() {
         let is_read = c.is_ascii_graphic()
             || (c == ' ' && !after_space)
-            || (c.is_alphanumeric() && !is_unseen(c) && !BLANK_LETTERS.contains(&c));
+            || (c.is_alphanumeric() && !is_unseen(c) && !moves_or_hides(c));
         after_space = c == ' ';
         if special.contains(&c) {
             shown.extend(['\\', c]);
@@ -308,6 +342,10 @@ fn escaped(text: &str, special: &[char]) -> String {
         }
     }
     shown
+}
+
+fn moves_or_hides(c: char) -> bool {
+    BLANK_LETTERS.contains(&c) || RIGHT_TO_LEFT.iter().any(|script| script.contains(&c))
 }
 
 /// Letters that may look like others: a Cyrillic а is read as a Latin one.
@@ -344,6 +382,8 @@ mod tests {
             }],
             environment: None,
             directory: Some("/p".to_owned()),
+            writable: vec!["/p".to_owned()],
+            readable: Vec::new(),
             network: Network::None,
             timeout_ms: 60_000,
             output_bytes: 1,
@@ -358,7 +398,7 @@ mod tests {
     /// Each field, and each border between two, is a part of what is approved.
     #[test]
     fn whatever_differs_has_another_digest() {
-        let changes: [fn(&mut Asked); 20] = [
+        let changes: [fn(&mut Asked); 23] = [
             |a| a.agent.push('x'),
             |a| a.words = vec!["./deploy.sh".to_owned(), "--to a b".to_owned()],
             |a| a.words.push(String::new()),
@@ -372,6 +412,9 @@ mod tests {
             |a| a.keys[0].variables[0].1 = "other".parse().expect("a name"),
             |a| a.environment = Some("/p".to_owned()),
             |a| a.directory = None,
+            |a| a.writable.clear(),
+            |a| a.readable.push("/p".to_owned()),
+            |a| (a.readable, a.writable) = (a.writable.clone(), Vec::new()),
             |a| a.network = Network::Allow,
             |a| a.timeout_ms += 1,
             |a| a.output_bytes += 1,
@@ -416,6 +459,7 @@ mod tests {
                 r#""a\u{200d}b\u{a0}c\u{3164}d\u{ad}e\u{2800}f\u{301}""#,
             ),
             (&["größer"], "\"größer\""),
+            (&["/a/\u{5d0}/b"], r#""/a/\u{5d0}/b""#),
             (&["$(x);y"], "\"$(x);y\""),
         ] {
             assert_eq!(shown(words), line);
@@ -429,7 +473,7 @@ mod tests {
     #[test]
     fn no_text_of_others_makes_a_line_of_its_own() {
         let usual = asked().to_string().lines().count();
-        let forged = "x\n  command      true\u{2028}y\r".to_owned();
+        let forged = "x\"\n  command      true\u{2028}y\r".to_owned();
         let other = Asked {
             agent: forged.clone(),
             path: forged.clone(),
@@ -468,5 +512,11 @@ mod tests {
             ..asked()
         };
         assert!(unseen.require_readable().is_err());
+        let many = |keys: usize| Asked {
+            keys: vec![asked().keys[0].clone(); keys],
+            ..asked()
+        };
+        assert!(many(VARIABLES_SHOWN_MAX).require_readable().is_ok());
+        assert!(many(VARIABLES_SHOWN_MAX + 1).require_readable().is_err());
     }
 }

@@ -90,12 +90,16 @@ impl Desk {
         require_own(&self.dir)?;
         let name = format!("{purpose}-{}-{}.sock", self.vault, process::id());
         let path = self.dir.join(name);
-        // Of a process that had the same number before.
-        match fs::remove_file(&path) {
+        // Under its name it is there only once it listens: whoever finds it before would take it for a dead one.
+        let early = path.with_extension("new");
+        match fs::remove_file(&early) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        Ok((bind(&path)?, Place(path)))
+        let listener = bind(&early)?;
+        // In place of that of a process that had the same number before.
+        fs::rename(&early, &path)?;
+        Ok((listener, Place(path)))
     }
 
     /// Connects to every socket of this purpose, and removes the names of those that nobody listens at.

@@ -122,7 +122,7 @@ impl Desk {
 
 fn connect(path: &Path) -> Option<UnixStream> {
     match UnixStream::connect(path) {
-        Ok(stream) => is_own(&stream).then_some(stream),
+        Ok(stream) => Desk::is_of_this_user(&stream).then_some(stream),
         Err(error) => {
             if error.kind() == io::ErrorKind::ConnectionRefused {
                 let _ = fs::remove_file(path);
@@ -170,24 +170,19 @@ fn require_own(dir: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, fact))
 }
 
-/// Whether the other end is a process of the same user. Where the system does not say, the directory's mode has to do.
-pub(super) fn is_own(stream: impl AsFd) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let own = rustix::process::geteuid();
-        rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = stream;
-        true
-    }
-}
-
 impl Desk {
-    /// Whether whoever connected may be listened to.
+    /// Whether the other end is a process of the same user. Where the system does not say, the directory's mode has to do.
     pub fn is_of_this_user(stream: impl AsFd) -> bool {
-        is_own(stream)
+        #[cfg(target_os = "linux")]
+        {
+            let own = rustix::process::geteuid();
+            rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own)
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = stream;
+            true
+        }
     }
 }
 

@@ -38,28 +38,27 @@ pub(super) struct Sources {
 impl Sources {
     /// `environment` is what `SECRETCTL_PASSWORD` was.
     pub(super) fn new(args: PasswordArgs, environment: Option<SecretBytes>) -> Self {
+        let set = |text: Option<OsString>| text.filter(|text| !text.is_empty());
         let variable = |name: &str| set(std::env::var_os(name));
         let file = |path: OsString| Source::File(path.into());
-        let Self { mut all, is_given } = Self::given(&args);
+        let given = [
+            set(args.password_file).map(file),
+            args.password_fd.map(Source::Descriptor),
+            set(args.password_command).map(Source::Command),
+        ];
         let found = [
             variable("SECRETCTL_PASSWORD_FILE").map(file),
             variable("SECRETCTL_PASSWORD_COMMAND").map(Source::Command),
             environment.map(|password| Source::Environment(RefCell::new(Some(password)))),
         ];
-        all.extend(found.into_iter().flatten());
-        Self { all, is_given }
-    }
-
-    /// Only those of the command line: who starts this program means them.
-    pub(super) fn given(args: &PasswordArgs) -> Self {
-        let given = [
-            set(args.password_file.clone()).map(|path| Source::File(path.into())),
-            args.password_fd.map(Source::Descriptor),
-            set(args.password_command.clone()).map(Source::Command),
-        ];
-        let all: Vec<Source> = given.into_iter().flatten().collect();
-        let is_given = !all.is_empty();
-        Self { all, is_given }
+        let given: Vec<Source> = given.into_iter().flatten().collect();
+        Self {
+            is_given: !given.is_empty(),
+            all: given
+                .into_iter()
+                .chain(found.into_iter().flatten())
+                .collect(),
+        }
     }
 
     /// Whether the command line has one: then no session is meant.
@@ -113,10 +112,6 @@ impl Sources {
             None => Ok(None),
         }
     }
-}
-
-fn set(text: Option<OsString>) -> Option<OsString> {
-    text.filter(|text| !text.is_empty())
 }
 
 /// The first line of a file, which may be a pipe.

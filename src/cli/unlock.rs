@@ -21,8 +21,6 @@ const VAULT_DIR: &str = ".secretctl";
 pub(super) struct Access {
     vault_dir: Option<OsString>,
     sources: Sources,
-    /// Those among them that stand in the command line.
-    given: Sources,
     new_password: RefCell<Option<SecretBytes>>,
 }
 
@@ -34,7 +32,6 @@ impl Access {
     ) -> Self {
         Self {
             vault_dir: args.vault_dir.filter(|dir| !dir.is_empty()),
-            given: Sources::given(&args.password),
             sources: Sources::new(args.password, password),
             new_password: RefCell::new(new_password),
         }
@@ -135,22 +132,23 @@ impl Access {
     /// The same with a password that is typed, or comes from where the command line says: neither an open session nor the environment
     /// will do, which every program of the user has.
     pub(super) fn door_by_person(&self) -> Result<PersonDoor, Failure> {
-        let locked = LockedVault::open(&self.dir()?)?;
-        let password = match self.given.read()? {
+        let locked = self.locked()?;
+        warn_of(&locked);
+        let given = match self.sources.is_given() {
+            true => self.sources.read()?,
+            false => None,
+        };
+        let password = match given {
             Some(password) => password,
             None => prompt("Master password: ")
                 .map_err(|failure| failure.next("an answer takes a person at a terminal"))?,
         };
-        let vault = locked.unlock(&password, time::now())?;
-        let door = PersonDoor::new(vault, &self.outside());
-        output::cautions(&door.enter()?);
-        Ok(door)
+        self.entered(locked.unlock(&password, time::now())?)
     }
 
     /// Where questions of the vault's servers wait; none where there is no directory for sockets.
     pub(super) fn desk(&self) -> Result<Option<Desk>, Failure> {
-        let locked = LockedVault::open(&self.dir()?)?;
-        Ok(Desk::new(&self.outside(), locked.id()))
+        Ok(Desk::new(&self.outside(), self.locked()?.id()))
     }
 
     /// The same with the password, which is given as well.

@@ -329,3 +329,27 @@ fn files_that_others_can_write_are_warned_about() {
         "{answer}"
     );
 }
+
+#[test]
+fn a_locked_vault_is_told_with_the_step_that_opens_it() {
+    let sandbox = setup();
+    let locked = Invocation::new(SECRETCTL, sandbox.home());
+    let install = locked.args(["mcp", "install", "--client", "gemini"]);
+    install.answer().succeeded();
+    let answer = doctor(&sandbox, &["--client", "gemini"]).succeeded();
+    let told = lines(&answer, "warn", "gemini");
+    assert_eq!(told, ["the vault is locked"], "{answer}");
+    assert!(answer.text().contains("secretctl unlock"), "{answer}");
+    sandbox
+        .secretctl(["unlock", "--ttl", "1h"])
+        .answer()
+        .succeeded();
+    let answer = doctor(&sandbox, &["--client", "gemini"]).succeeded();
+    let ran = "secret_run: `true` ran with KEY";
+    assert_eq!(
+        lines(&answer, "ok", "gemini").last(),
+        Some(&ran),
+        "{answer}"
+    );
+    sandbox.secretctl(["lock"]).answer().succeeded();
+}

@@ -90,7 +90,7 @@ pub(super) enum Command {
     /// Write, check and try out the policy file, which governs agents
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Change the master password
+    /// Change the master password, or keep it in the system's keyring
     #[command(subcommand)]
     Password(PasswordCommand),
     /// Tell how the vault and its log stand, or what this machine can enforce on commands

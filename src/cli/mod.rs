@@ -18,6 +18,7 @@ mod forms;
 mod get;
 mod import;
 mod init;
+mod keyring;
 mod list;
 mod lock;
 mod mcp_server;

@@ -10,7 +10,27 @@ use crate::vault::PasswordOptions;
 pub(super) fn run(access: &Access, command: PasswordCommand) -> Result<u8, Failure> {
     match command {
         PasswordCommand::Change(args) => change(access, args),
+        PasswordCommand::Remember => remember(access),
+        PasswordCommand::Forget => forget(access),
     }
+}
+
+/// Only a password that opens the vault.
+fn remember(access: &Access) -> Result<u8, Failure> {
+    let (_, password) = access.door_and_password()?;
+    access.keyring()?.remember(&password)?;
+    output::done(
+        "The system's keyring has the master password. Every program of yours can ask for it while the keyring is unlocked.",
+    );
+    Ok(super::codes::DONE)
+}
+
+fn forget(access: &Access) -> Result<u8, Failure> {
+    output::done(match access.keyring()?.forget()? {
+        true => "The system's keyring no longer has the master password.",
+        false => "The system's keyring did not have the master password.",
+    });
+    Ok(super::codes::DONE)
 }
 
 fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
@@ -20,6 +40,7 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
         params: args.kdf.map(|kdf| kdf.0),
         rotate_key: args.rotate_key,
     };
+    let keyring = access.keyring()?;
     let is_wiped = door.change_password(&current, &new, options)?;
     let what = match args.rotate_key {
         true => {
@@ -33,6 +54,12 @@ fn change(access: &Access, args: PasswordChangeArgs) -> Result<u8, Failure> {
         output::done("The session is over: secretctl unlock opens another.");
     }
     advise(&new);
+    if keyring.is_remembered()
+        && let Err(failure) = keyring.remember(&new)
+    {
+        output::warn(&failure.into_parts().0);
+        output::note("the keyring still has the old one: secretctl password forget");
+    }
     if !is_wiped {
         output::warn_of_journal("what the old password opens");
     }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::PasswordArgs;
 use super::failure::{Failure, codes};
+use super::keyring::Keyring;
 use super::{output, password_command};
 use crate::secret::SecretBytes;
-use crate::vault::PASSWORD_MAX_BYTES;
+use crate::vault::{PASSWORD_MAX_BYTES, UnlockError};
 
 /// Most that is read of a password file, in bytes: a password and its line break, and more is an error.
 const PASSWORD_FILE_MAX_BYTES: usize = PASSWORD_MAX_BYTES + 2;
@@ -27,6 +28,36 @@ enum Source {
     Command(OsString),
     /// A variable that is not there any more. Its value is taken once, so that no copy of it stays.
     Environment(RefCell<Option<SecretBytes>>),
+}
+
+/// A password, and the keyring if it comes from there: then it may be one of the past.
+pub(super) struct Given {
+    pub(super) password: SecretBytes,
+    keyring: Option<Keyring>,
+}
+
+impl From<SecretBytes> for Given {
+    fn from(password: SecretBytes) -> Self {
+        Self {
+            password,
+            keyring: None,
+        }
+    }
+}
+
+impl Given {
+    /// What trying it gave. A keyring that was wrong is not asked again: else each start of a server would count as a wrong try.
+    pub(super) fn tried<T>(&self, unlocked: Result<T, UnlockError>) -> Result<T, Failure> {
+        match (&self.keyring, unlocked) {
+            (Some(keyring), Err(UnlockError::WrongPassword)) => {
+                keyring.mistrust()?;
+                Err(Failure::from(UnlockError::WrongPassword).next(
+                    "the keyring has an old one, and is not asked again until: secretctl password remember",
+                ))
+            }
+            (_, unlocked) => Ok(unlocked?),
+        }
+    }
 }
 
 /// All places that are configured: those of the command line, then those of the environment.
@@ -93,11 +124,28 @@ impl Sources {
         })
     }
 
-    /// The password of the first one; none if nothing is configured.
+    /// The password of the first one; none if nothing is configured. A keyring that has it comes before the variable; one that does not
+    /// answer is told, and passed over, since it was named another day.
     ///
     /// # Errors
     /// When that one fails. Another is not tried: what was configured is what was meant.
-    pub(super) fn read(&self) -> Result<Option<SecretBytes>, Failure> {
+    pub(super) fn read(&self, keyring: Option<Keyring>) -> Result<Option<Given>, Failure> {
+        let is_next = matches!(self.all.first(), Some(Source::Environment(_)) | None);
+        if let Some(keyring) = keyring.filter(|_| is_next) {
+            match keyring.password() {
+                Ok(password) => {
+                    return Ok(Some(Given {
+                        password,
+                        keyring: Some(keyring),
+                    }));
+                }
+                Err(failure) => output::warn(&failure.into_parts().0),
+            }
+        }
+        Ok(self.first()?.map(Given::from))
+    }
+
+    fn first(&self) -> Result<Option<SecretBytes>, Failure> {
         match self.all.first() {
             Some(Source::File(path)) => read_file(path).map(Some),
             Some(Source::Descriptor(number)) => read_descriptor(*number).map(Some),

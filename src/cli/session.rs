@@ -45,9 +45,10 @@ pub(super) fn unlock(access: &Access, args: &UnlockArgs) -> Result<u8, Failure> 
             limits(session.facts())
         ));
     }
-    let (locked, password) = access.locked_and_password()?;
-    let (vault, data_key) = locked.unlock_with_data_key(&password, time::now())?;
-    drop(password);
+    let (locked, given) = access.locked_and_password()?;
+    let unlocked = locked.unlock_with_data_key(&given.password, time::now());
+    let (vault, data_key) = given.tried(unlocked)?;
+    drop(given);
     let (vault_id, generation) = (vault.id(), vault.generation());
     let approval = vault.approval_key().duplicate();
     let door = PersonDoor::new(vault, &access.outside());

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::args::VaultArgs;
 use super::failure::{Failure, codes};
-use super::password_source::{self, Sources};
+use super::keyring::Keyring;
+use super::password_source::{self, Given, Sources};
 use super::{output, places, session};
 use crate::broker::{Desk, Outside, PersonDoor, RunError};
 use crate::secret::SecretBytes;
@@ -82,12 +83,17 @@ impl Access {
 
     /// The same without a question to anybody; none if it takes one.
     pub(super) fn vault_unasked(&self, with_password: bool) -> Result<Option<Vault>, Failure> {
-        match self.vault_of_session()? {
-            None if with_password && self.sources.is_any() => {
-                self.vault_of_password().map(|(vault, _)| Some(vault))
-            }
-            vault => Ok(vault),
+        let vault = self.vault_of_session()?;
+        if vault.is_some() || !with_password {
+            return Ok(vault);
         }
+        let locked = self.locked()?;
+        let Some(given) = self.given(&locked)? else {
+            return Ok(None);
+        };
+        warn_of(&locked);
+        let unlocked = locked.unlock(&given.password, time::now());
+        given.tried(unlocked).map(Some)
     }
 
     fn vault_of_session(&self) -> Result<Option<Vault>, Failure> {
@@ -109,19 +115,32 @@ impl Access {
     }
 
     fn vault_of_password(&self) -> Result<(Vault, SecretBytes), Failure> {
-        let (locked, password) = self.locked_and_password()?;
-        Ok((locked.unlock(&password, time::now())?, password))
+        let (locked, given) = self.locked_and_password()?;
+        let unlocked = locked.unlock(&given.password, time::now());
+        Ok((given.tried(unlocked)?, given.password))
     }
 
     /// The vault as it is found, and the password for it.
-    pub(super) fn locked_and_password(&self) -> Result<(LockedVault, SecretBytes), Failure> {
+    pub(super) fn locked_and_password(&self) -> Result<(LockedVault, Given), Failure> {
         let locked = self.locked()?;
         warn_of(&locked);
-        let password = match self.sources.read()? {
-            Some(password) => password,
-            None => prompt("Master password: ")?,
+        let given = match self.given(&locked)? {
+            Some(given) => given,
+            None => prompt("Master password: ")?.into(),
         };
-        Ok((locked, password))
+        Ok((locked, given))
+    }
+
+    /// The password, if nobody has to be asked for it.
+    fn given(&self, locked: &LockedVault) -> Result<Option<Given>, Failure> {
+        let keyring = Keyring::of(locked.id());
+        let remembered = keyring.is_remembered().then_some(keyring);
+        self.sources.read(remembered)
+    }
+
+    /// The keyring's place for the vault's password.
+    pub(super) fn keyring(&self) -> Result<Keyring, Failure> {
+        Ok(Keyring::of(self.locked()?.id()))
     }
 
     /// Unlocks the vault for a person.
@@ -130,16 +149,16 @@ impl Access {
     }
 
     /// The same with a password that is typed, or comes from where the command line says: neither an open session nor the environment
-    /// will do, which every program of the user has.
+    /// nor the keyring will do, which every program of the user has.
     pub(super) fn door_by_person(&self) -> Result<PersonDoor, Failure> {
         let locked = self.locked()?;
         warn_of(&locked);
         let given = match self.sources.is_given() {
-            true => self.sources.read()?,
+            true => self.sources.read(None)?,
             false => None,
         };
         let password = match given {
-            Some(password) => password,
+            Some(given) => given.password,
             None => prompt("Master password: ")
                 .map_err(|failure| failure.next("an answer takes a person at a terminal"))?,
         };
@@ -171,11 +190,10 @@ impl Access {
 
     /// Whether the vault can be unlocked without asking.
     pub(super) fn is_unasked(&self) -> bool {
-        let has_session = || {
-            self.locked()
-                .is_ok_and(|locked| session::find(&locked).is_some())
+        let of_vault = |locked: LockedVault| {
+            Keyring::of(locked.id()).is_remembered() || session::find(&locked).is_some()
         };
-        self.sources.is_any() || has_session()
+        self.sources.is_any() || self.locked().is_ok_and(of_vault)
     }
 
     /// How a person unlocks this vault.
@@ -192,8 +210,11 @@ impl Access {
     /// The password of a vault that is to be created.
     pub(super) fn new_password(&self, file: Option<&OsStr>) -> Result<SecretBytes, Failure> {
         let given = self.given_new(file)?;
-        match given.map_or_else(|| self.sources.read(), |given| Ok(Some(given)))? {
-            Some(password) => Ok(password),
+        if let Some(password) = given {
+            return Ok(password);
+        }
+        match self.sources.read(None)? {
+            Some(given) => Ok(given.password),
             None => typed_twice(),
         }
     }

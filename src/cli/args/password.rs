@@ -44,6 +44,10 @@ pub(in crate::cli) struct InitArgs {
 pub(in crate::cli) enum PasswordCommand {
     /// Change the master password: nothing that the old one opens stays in the vault
     Change(PasswordChangeArgs),
+    /// Put the master password into the system's keyring, where all commands then find it
+    Remember,
+    /// Take the master password out of the system's keyring
+    Forget,
 }
 
 #[derive(Debug, Args)]

@@ -340,9 +340,9 @@ fn read_go(dir: &Path) {
 }
 
 const GO_SECRETS: [&str; 3] = [
-    "KEY\0value",
-    "db/main\0\0{\"user\":{\"value\":\"app\",\"sensitive\":false},\"password\":{\"value\":\"pw\",\"sensitive\":true,\"aliases\":[\"pass\"],\"kind\":\"k\",\"hint\":\"h\",\"inputType\":\"text\"}}\0{\"DB_USER\":\"user\",\"DB_PASSWORD\":\"pass\"}\0{\"notes\":\"n\",\"url\":\"https://example.com\"}\0[\"a\",\"b\"]\02030-01-02T03:04:05.6+01:00\02025-01-02 03:04:05\02025-01-02 03:04:05.123456789 +0000 UTC m=+0.1\0f\0team",
-    "a key of another form/\u{e9}\0value\0null\0null\0null\0a,b\0\0\0\0g\0x/y",
+    "KEY\x00value",
+    "db/main\x00\x00{\"user\":{\"value\":\"app\",\"sensitive\":false},\"password\":{\"value\":\"pw\",\"sensitive\":true,\"aliases\":[\"pass\"],\"kind\":\"k\",\"hint\":\"h\",\"inputType\":\"text\"}}\x00{\"DB_USER\":\"user\",\"DB_PASSWORD\":\"pass\"}\x00{\"notes\":\"n\",\"url\":\"https://example.com\"}\x00[\"a\",\"b\"]\x002030-01-02T03:04:05.6+01:00\x002025-01-02 03:04:05\x002025-01-02 03:04:05.123456789 +0000 UTC m=+0.1\x00f\x00team",
+    "a key of another form/\u{e9}\x00value\x00null\x00null\x00null\x00a,b\x00\x00\x00\x00g\x00x/y",
 ];
 
 /// Good bytes to begin with, for each of [`ALL`].

@@ -15,7 +15,7 @@ const BATCH: usize = 100;
 /// Begins the sequence of random numbers: another one makes another test.
 const SEED: u64 = 0x5eed_0007;
 /// More than a line may have.
-const TOO_LONG: usize = 4 * 1024 * 1024 + 1;
+const TOO_LONG: usize = 16 * 1024 * 1024 + 1;
 
 /// The codes of JSON-RPC.
 const PARSE: i64 = -32700;

@@ -120,13 +120,16 @@ fn choice(text: &str) -> Result<Option<Answer>, Failure> {
     }
 }
 
-/// All servers of this vault with what waits there. One that says nothing sensible is none.
+/// All servers of this vault with what waits there. One that says nothing sensible is none, and what nobody could read no question.
 fn servers(desk: &Desk) -> Vec<Server> {
     let server = |stream: UnixStream| {
         stream.set_read_timeout(Some(SAYING_TIME)).ok()?;
         let mut stream = BufReader::new(stream);
         match said(&mut stream) {
-            Some(Said::Waiting(waiting)) => Some(Server { stream, waiting }),
+            Some(Said::Waiting(mut waiting)) => {
+                waiting.retain(|posted| posted.text().is_ok());
+                Some(Server { stream, waiting })
+            }
             _ => None,
         }
     };

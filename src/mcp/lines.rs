@@ -16,7 +16,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use super::messages::{Session, Taken};
 
 /// Longest line, in bytes: far more than any command line, and little enough to be held a few times.
-pub(super) const LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const LINE_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// A buffer that has grown beyond this for one line is given back.
 const BUFFER_KEPT_BYTES: usize = 64 * 1024;
 /// Messages that have been read and that nobody has taken yet.

@@ -73,7 +73,9 @@ fn on_a_terminal_a_value_ends_its_line_and_a_list_is_a_table() {
     sandbox.set("aws/access_key", "value");
     let tag = sandbox.secretctl(["set", "KEY", "--tags", "a,b", "--expires", "2090-06-30"]);
     tag.answer().succeeded();
-    let script = format!("printf %s '{PASSWORD}' > pw; export SECRETCTL_PASSWORD_FILE=pw; $S get KEY; $S list");
+    let script = format!(
+        "printf %s '{PASSWORD}' > pw; export SECRETCTL_PASSWORD_FILE=pw; $S get KEY; $S list"
+    );
     let mut terminal = Terminal::start(&sandbox, &script);
     terminal.shows("value\nKEY             a,b  expires 2090-07-01T00:00:00Z\naws/access_key\n");
     terminal.ends(0);
@@ -84,7 +86,9 @@ fn deleting_asks_first() {
     let sandbox = Sandbox::new();
     sandbox.set("KEY", "value");
     // What is piped in answers no question: only the person at the terminal does.
-    let script = format!("printf %s '{PASSWORD}' > pw; export SECRETCTL_PASSWORD_FILE=pw; echo y | $S delete KEY");
+    let script = format!(
+        "printf %s '{PASSWORD}' > pw; export SECRETCTL_PASSWORD_FILE=pw; echo y | $S delete KEY"
+    );
     for no in ["", "n", "yep"] {
         let mut terminal = Terminal::start(&sandbox, &script);
         terminal.shows("Delete KEY? [y/N] ");

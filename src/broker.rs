@@ -60,7 +60,7 @@ pub use self::advice::Advice;
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, Progress, RunAnswer, RunRequest};
 pub use self::agent_fields::FieldList;
 pub use self::approve::{Answer, Approved, By, Posted, Put, Signed, Unanswered, Unapproved};
-pub use self::desk::{Desk, Place as SocketPlace, Said};
+pub use self::desk::{Desk, Said};
 pub use self::enter::{AnchorError, Caution, Outside};
 pub use self::error::RunError;
 pub use self::filter::Filtering;
@@ -84,6 +84,7 @@ pub use crate::audit::{
 };
 pub use crate::policy::{Expectation, PinError, Place};
 pub use crate::sanitize::{Channel, Redaction, Sanitized};
+pub use crate::socket::Named as SocketName;
 pub use crate::wasm::{ModuleFault, Notice, Outline, World};
 pub use secretctl_runner::{Cancel, Cause, Enforcement, Layer, Network, Stdin, Stop};
 

@@ -12,7 +12,8 @@
 //! | [`text`] | which characters of others' texts are shown | nothing |
 //! | [`time`] | moments and spans, as they are written | nothing |
 //! | [`crypto`] | formulas with their RFC; no files, no clock | `secret` |
-//! | [`keeper`] | a process that has the keys of an open vault, and works with them for others | `crypto`, `secret` |
+//! | [`socket`] | sockets with names that are their user's alone | nothing |
+//! | [`keeper`] | a process that has the keys of an open vault, and works with them for others | `crypto`, `secret`, `socket` |
 //! | [`vault`] | the encrypted files | `crypto`, `secret`, `name` |
 //! | [`audit`] | the log: a chain that shows every change of it | `crypto`, `name` |
 //! | [`policy`] | the policy file, requests and decisions; nothing here decides | `name`, `time` |
@@ -47,6 +48,7 @@ pub mod name;
 pub mod policy;
 pub mod sanitize;
 pub mod secret;
+pub mod socket;
 pub mod text;
 pub mod time;
 pub mod vault;

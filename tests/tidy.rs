@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 /// Who may name whom. `secretctl_runner` is the crate of the runner.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("secret", &[]),
     ("name", &[]),
     ("text", &[]),
     ("time", &[]),
     ("crypto", &["secret"]),
-    ("keeper", &["crypto", "secret"]),
+    ("socket", &[]),
+    ("keeper", &["crypto", "secret", "socket"]),
     ("vault", &["crypto", "secret", "name"]),
     ("audit", &["crypto", "name"]),
     ("policy", &["name", "time"]),
@@ -35,6 +36,7 @@ const EDGES: [(&str, &[&str]); 14] = [
             "policy",
             "sanitize",
             "wasm",
+            "socket",
             "secretctl_runner",
         ],
     ),

@@ -1,10 +1,10 @@
 //! Where questions wait for a person in another terminal: a socket for each server that has some, in the user's own directory for
 //! sockets. And one for each person who watches, at which servers ring when there is something new.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -14,13 +14,8 @@ use ulid::Ulid;
 
 use super::approve::{Answer, Posted, Signed};
 use super::{AgentDoor, Outside, PersonDoor, RunError};
+use crate::socket::{self, Named};
 use crate::vault::VaultError;
-
-/// Of the directory: its owner's alone.
-const DIR_MODE: u32 = 0o700;
-/// Connections that wait to be taken.
-#[cfg(target_os = "linux")]
-const BACKLOG: i32 = 16;
 
 /// What a server says on its socket, each in one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,17 +34,6 @@ pub struct Desk {
     vault: String,
 }
 
-/// A socket whose name is removed with it.
-#[derive(Debug)]
-pub struct Place(PathBuf);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Whoever finds it without a listener removes it as well.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl Desk {
     /// Of the vault with this id; none where there is no directory for sockets.
     pub fn new(outside: &Outside, vault: [u8; 16]) -> Option<Self> {
@@ -63,7 +47,7 @@ impl Desk {
     ///
     /// # Errors
     /// When the directory is not the user's alone, or the socket cannot be made.
-    pub fn open(&self) -> io::Result<(UnixListener, Place)> {
+    pub fn open(&self) -> io::Result<(UnixListener, Named)> {
         self.listen("approve")
     }
 
@@ -71,7 +55,7 @@ impl Desk {
     ///
     /// # Errors
     /// As [`Desk::open`].
-    pub fn watch(&self) -> io::Result<(UnixListener, Place)> {
+    pub fn watch(&self) -> io::Result<(UnixListener, Named)> {
         self.listen("watch")
     }
 
@@ -86,27 +70,16 @@ impl Desk {
         self.all("approve")
     }
 
-    fn listen(&self, purpose: &str) -> io::Result<(UnixListener, Place)> {
-        require_own(&self.dir)?;
+    fn listen(&self, purpose: &str) -> io::Result<(UnixListener, Named)> {
         let name = format!("{purpose}-{}-{}.sock", self.vault, process::id());
-        let path = self.dir.join(name);
-        // Under its name it is there only once it listens: whoever finds it before would take it for a dead one.
-        let early = path.with_extension("new");
-        match fs::remove_file(&early) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = bind(&early)?;
-        // In place of that of a process that had the same number before.
-        fs::rename(&early, &path)?;
-        Ok((listener, Place(path)))
+        Named::listen(&self.dir, &name)
     }
 
     /// Connects to every socket of this purpose, and removes the names of those that nobody listens at.
     fn all(&self, purpose: &str) -> Vec<UnixStream> {
         let prefix = format!("{purpose}-{}-", self.vault);
         let is_meant = |name: &str| name.starts_with(&prefix) && name.ends_with(".sock");
-        let Ok(()) = require_own(&self.dir) else {
+        let Ok(()) = socket::require_own(&self.dir) else {
             return Vec::new();
         };
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
@@ -132,57 +105,10 @@ fn connect(path: &Path) -> Option<UnixStream> {
     }
 }
 
-/// A socket with mode 0600 from the moment that it has a name, which takes its mode from the socket.
-#[cfg(target_os = "linux")]
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    use rustix::fs::Mode;
-    use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// The directory's mode has to do.
-#[cfg(not(target_os = "linux"))]
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    UnixListener::bind(path)
-}
-
-/// Makes the directory if there is none, and refuses one that others could use.
-fn require_own(dir: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIR_MODE)
-        .create(dir)?;
-    let found = fs::symlink_metadata(dir)?;
-    let own = rustix::process::geteuid().as_raw();
-    let is_own = found.is_dir() && found.uid() == own;
-    if is_own && found.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    let fact = format!(
-        "{} is not a directory of your own with mode 0700",
-        dir.display()
-    );
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, fact))
-}
-
 impl Desk {
-    /// Whether the other end is a process of the same user. Where the system does not say, the directory's mode has to do.
+    /// Whether whoever connected may be listened to.
     pub fn is_of_this_user(stream: impl AsFd) -> bool {
-        #[cfg(target_os = "linux")]
-        {
-            let own = rustix::process::geteuid();
-            rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own)
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = stream;
-            true
-        }
+        socket::is_own(stream)
     }
 }
 
@@ -206,7 +132,7 @@ impl PersonDoor {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -226,7 +152,8 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).expect("it exists").mode() & 0o777;
         assert_eq!(mode(&desk.dir), 0o700);
         if cfg!(target_os = "linux") {
-            assert_eq!(mode(&place.0), 0o600);
+            let name = format!("approve-{}-{}.sock", desk.vault, process::id());
+            assert_eq!(mode(&desk.dir.join(name)), 0o600);
         }
         assert_eq!(desk.servers().len(), 1);
         assert_eq!(desk.all("watch").len(), 0);

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::protocol::{self, Extension, Facts, Start};
-use super::serve::is_own;
-use super::{ARGUMENT, place};
+use super::{ARGUMENT, socket_name};
 use crate::crypto::{self, CryptoError, Done, Formula, Key, KeyService, Task};
+use crate::socket;
 
 /// Longest wait for an answer: none takes as long, and what does not answer is no keeper.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -56,11 +56,11 @@ impl Client {
     /// # Errors
     /// What stands where the keeper would be, and is none.
     pub fn connect(dir: &Path, vault_id: [u8; 16]) -> io::Result<Option<Self>> {
-        let mut stream = match UnixStream::connect(place::path(dir, vault_id)) {
+        let mut stream = match UnixStream::connect(dir.join(socket_name(vault_id))) {
             Ok(stream) => stream,
             Err(error) => return if_any(error),
         };
-        if !is_own(&stream) {
+        if !socket::is_own(&stream) {
             return Err(io::Error::other("it belongs to another user"));
         }
         stream.set_read_timeout(Some(ANSWER_MAX))?;

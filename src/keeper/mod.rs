@@ -11,7 +11,6 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod place;
 mod protocol;
 mod serve;
 mod watch;
@@ -25,3 +24,8 @@ pub use serve::serve;
 
 /// The argument with which this program is a keeper.
 pub const ARGUMENT: &str = "keeper";
+
+/// The socket of a vault's session.
+fn socket_name(vault_id: [u8; 16]) -> String {
+    format!("{}.sock", ulid::Ulid::from_bytes(vault_id))
+}

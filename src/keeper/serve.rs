@@ -12,11 +12,12 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::place::Place;
 use super::protocol::{self, Extension, Facts, Request, Start};
+use super::socket_name;
 use super::watch::{Reading, Watch};
 use crate::crypto::{self, CryptoError, Done, Formula, Key, Purpose, Task};
 use crate::secret::SecretBytes;
+use crate::socket::{self, Named};
 
 /// Connections at one time. One more takes the place of one that asks for nothing.
 const CONNECTIONS_MAX: usize = 64;
@@ -36,12 +37,12 @@ pub fn serve(mut starter: UnixStream) -> io::Result<()> {
     let start = start.ok_or(io::ErrorKind::InvalidData)?;
     drop(frame);
     let made = Keeper::new(&start).and_then(|made| {
-        let (listener, place) = Place::bind(&start.dir, start.vault_id)?;
-        Ok((made, listener, place))
+        let (listener, name) = Named::listen(&start.dir, &socket_name(start.vault_id))?;
+        Ok((made, listener, name))
     });
     let ready = made.as_ref().err().map(ToString::to_string);
     protocol::write(&mut starter, &protocol::started(ready.as_deref()))?;
-    let ((keeper, over), listener, place) = made?;
+    let ((keeper, over), listener, name) = made?;
     drop((start, starter));
     let keeper = Arc::new(keeper);
     end_at_signals(keeper.over.clone())?;
@@ -49,12 +50,12 @@ pub fn serve(mut starter: UnixStream) -> io::Result<()> {
     thread::Builder::new().spawn(move || accepting.accept(&listener))?;
     loop {
         match over.recv_timeout(LOOK_EVERY) {
-            Err(RecvTimeoutError::Timeout) if keeper.goes_on() && place.is_there() => {}
+            Err(RecvTimeoutError::Timeout) if keeper.goes_on() && name.is_there() => {}
             _ => break,
         }
     }
     keeper.forget_keys();
-    place.remove();
+    drop(name);
     Ok(())
 }
 
@@ -127,7 +128,7 @@ impl Keeper {
     fn accept(self: &Arc<Self>, listener: &UnixListener) {
         loop {
             match listener.accept() {
-                Ok((stream, _)) if is_own(&stream) => self.attend(stream),
+                Ok((stream, _)) if socket::is_own(&stream) => self.attend(stream),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -333,17 +334,4 @@ impl Connections {
             let _ = self.open.swap_remove(place).stream.shutdown(Shutdown::Both);
         }
     }
-}
-
-/// Whether it is a process of this user that has connected.
-#[cfg(target_os = "linux")]
-pub(super) fn is_own(stream: &UnixStream) -> bool {
-    let peer = rustix::net::sockopt::socket_peercred(stream);
-    peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid())
-}
-
-/// Elsewhere the mode of the socket says who can.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn is_own(_stream: &UnixStream) -> bool {
-    true
 }

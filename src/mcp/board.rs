@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::broker::{AgentDoor, Answer, Desk, Posted, Said, Signed, SocketPlace};
+use crate::broker::{AgentDoor, Answer, Desk, Posted, Said, Signed, SocketName};
 
 /// Terminals that are served at the same time; more are sent away.
 const CONNECTIONS_MAX: usize = 8;
@@ -44,7 +44,7 @@ struct Waiting {
 /// The socket, as long as somebody listens at it.
 struct Open {
     listening: JoinHandle<()>,
-    _place: SocketPlace,
+    _name: SocketName,
 }
 
 impl Drop for Open {
@@ -90,12 +90,12 @@ impl Board {
         let nonce = *posted.nonce();
         let mut state = self.state();
         if state.open.is_none() {
-            let (listener, place) = desk.open()?;
+            let (listener, name) = desk.open()?;
             listener.set_nonblocking(true)?;
             let listener = UnixListener::from_std(listener)?;
             state.open = Some(Open {
                 listening: tokio::spawn(self.clone().listen(listener)),
-                _place: place,
+                _name: name,
             });
         }
         let waiting = Waiting {

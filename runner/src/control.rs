@@ -18,7 +18,7 @@ use crate::wire::{Malformed, Messages, Wire, Writer};
 
 /// Bytes read at once: a plan of usual size in one go. Each page more is a page that every process of
 /// the run touches first, which costs microseconds.
-const READ_BYTES: usize = 4 << 10;
+const READ_BYTES: usize = 1 << 10;
 
 pub(crate) struct Control<S> {
     socket: S,

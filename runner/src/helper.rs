@@ -3,19 +3,19 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, PipeReader, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command as Program, Stdio};
+use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{Shutdown, shutdown};
-use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, getegid, geteuid, kill_process, waitpid};
 
 use crate::control::Control;
 use crate::outcome::{Cause, Stage, StartError};
@@ -67,40 +67,44 @@ fn check_owner(helper: &Path) -> Result<(), StartError> {
 
 /// The helper process and the three descriptors that connect it with us.
 pub(crate) struct Helper {
-    process: Child,
+    process: Pid,
     pub(crate) control: Control<UnixStream>,
-    pub(crate) stdout: Option<ChildStdout>,
-    pub(crate) stderr: Option<ChildStderr>,
+    pub(crate) stdout: Option<PipeReader>,
+    pub(crate) stderr: Option<PipeReader>,
     /// How long the end of the run may take.
     grace: Duration,
     reaped: bool,
 }
 
 impl Helper {
-    /// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than
-    /// it can do. `first` is what it does at once.
-    pub(crate) fn start(path: &Path, first: &Command) -> Result<Self, StartError> {
+    /// `first` is what it does at once. `make` gives the process its standard input, output and error.
+    pub(crate) fn start(
+        first: &Command,
+        make: impl FnOnce(&[OwnedFd; 3]) -> io::Result<Pid>,
+    ) -> Result<Self, StartError> {
         let (ours, theirs) = UnixStream::pair().map_err(helper_error)?;
+        let (stdout, its_stdout) = pipe().map_err(helper_error)?;
+        let (stderr, its_stderr) = pipe().map_err(helper_error)?;
         ours.set_nonblocking(true).map_err(helper_error)?;
         let mut control = Control::new(ours);
         let queued = control.queue(first);
         queued.map_err(|_| StartError::new(Stage::Plan, Cause::TooLarge))?;
-        let mut process = spawn(path, theirs).map_err(|error| match error.kind() {
+        prepare_pipe(&stdout).map_err(helper_error)?;
+        prepare_pipe(&stderr).map_err(helper_error)?;
+        let its_own = [theirs.into(), its_stdout.into(), its_stderr.into()];
+        let process = make(&its_own).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StartError::new(Stage::Helper, Cause::NotFound),
             _ => helper_error(error),
         })?;
-        let stdout = process.stdout.take();
-        let stderr = process.stderr.take();
+        drop(its_own);
         let mut helper = Helper {
             process,
             control,
-            stdout,
-            stderr,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
             grace: WAKE_MAX,
             reaped: false,
         };
-        prepare_pipe(helper.stdout.as_ref()).map_err(helper_error)?;
-        prepare_pipe(helper.stderr.as_ref()).map_err(helper_error)?;
         helper.control.flush(&mut None).map_err(helper_error)?;
         Ok(helper)
     }
@@ -121,16 +125,17 @@ impl Helper {
 
     /// Whether it is still there. One that is not has been waited for.
     pub(crate) fn is_alive(&mut self) -> bool {
-        self.reaped = self.reaped || !matches!(self.process.try_wait(), Ok(None));
+        let has_ended = || !matches!(waitpid(Some(self.process), WaitOptions::NOHANG), Ok(None));
+        self.reaped = self.reaped || has_ended();
         !self.reaped
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let _ = kill_process(Pid::from_child(&self.process), signal);
+        let _ = kill_process(self.process, signal);
     }
 
     fn reap(&mut self) {
-        self.reaped = self.process.wait().is_ok();
+        self.reaped = waitpid(Some(self.process), WaitOptions::empty()).is_ok();
     }
 }
 
@@ -157,19 +162,20 @@ impl Drop for Helper {
     }
 }
 
-/// By posix_spawn, from a copy that closes the new process to others from its first moment on, where
-/// there can be one.
-fn spawn(path: &Path, socket: UnixStream) -> io::Result<Child> {
-    let socket = OwnedFd::from(socket);
+/// By posix_spawn, whose cost does not depend on our memory: nothing here may ask for more than it can
+/// do. From a copy that closes the new process to others from its first moment on, where there can be
+/// one.
+pub(crate) fn spawn(path: &Path, [stdin, stdout, stderr]: &[OwnedFd; 3]) -> io::Result<Pid> {
     let start = |program: &Path| {
-        Program::new(program)
+        let process = Program::new(program)
             .arg0(path)
             .env_clear()
             .process_group(0)
-            .stdin(Stdio::from(socket.try_clone()?))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stdin(Stdio::from(stdin.try_clone()?))
+            .stdout(Stdio::from(stdout.try_clone()?))
+            .stderr(Stdio::from(stderr.try_clone()?))
+            .spawn()?;
+        Ok(Pid::from_child(&process))
     };
     #[cfg(target_os = "linux")]
     if let Ok(process) = closed_copy(path).and_then(|copy| start(&copy)) {
@@ -219,8 +225,7 @@ fn closed_copy(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn prepare_pipe<P: AsFd>(pipe: Option<P>) -> io::Result<()> {
-    let Some(pipe) = pipe else { return Ok(()) };
+fn prepare_pipe(pipe: impl AsFd) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     // Refused when the user has many large pipes already; the default size works as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);

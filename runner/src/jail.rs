@@ -79,8 +79,14 @@ fn harden() {
         let _ = rustix::thread::set_name(c"secretctl-runner");
         let _ =
             rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     }
+    adopt_orphans();
+}
+
+/// What loses its parent becomes our child. A new process does not inherit that.
+fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
 /// What is to be prepared. Nothing of the plan that may follow is read along with it, so no process
@@ -89,6 +95,11 @@ fn receive(control: &mut Control<io::Stdin>) -> io::Result<(Preparation, Option<
     let mut ahead = None;
     loop {
         match control.next() {
+            #[cfg(target_os = "linux")]
+            Ok(Some(Command::Multiply)) => {
+                crate::origin::multiply(control)?;
+                adopt_orphans();
+            }
             // Where it cannot be had, preparing says why.
             Ok(Some(Command::Expect(jail))) => ahead = Ahead::make(jail).ok(),
             Ok(Some(Command::Prepare(preparation))) => return Ok((preparation, ahead)),

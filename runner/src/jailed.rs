@@ -131,13 +131,12 @@ impl Ahead {
                         identity,
                         birth: theirs,
                     };
-                    steps.be_born(&users, Control::new(first), system.clone(), trees)
+                    steps.be_born(&users, &holder, Control::new(first), system.clone(), trees)
                 }
             }
         };
         let (midwife, birth, helper) = as_user(identity, bear).map_err(refused)?;
-        drop(holder);
-        let first = match tree::adopt(midwife) {
+        let first = match tree::adopt(midwife, holder) {
             Ok(first) => first,
             Err(error) => {
                 drop(helper);
@@ -223,6 +222,7 @@ impl FirstSteps<'_> {
     fn be_born(
         self,
         users: &OwnedFd,
+        holder: &Holder,
         helper: Control<UnixStream>,
         system: Reach,
         trees: Vec<OwnedFd>,
@@ -235,7 +235,7 @@ impl FirstSteps<'_> {
             }
             if hide {
                 // The first process needs this when it has done half of its work.
-                Strangers::make(theirs)?;
+                Strangers::make(holder, theirs)?;
             }
             Ok(None)
         });

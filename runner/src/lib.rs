@@ -13,15 +13,17 @@
 //! single-threaded, it may fork whatever the size of the caller's memory, and when the caller dies
 //! the socket tells it to end the run. It learns of the run in three steps, and at each does all that
 //! is possible, so that it can be started ahead ([`Runner::warm_up`]): that there will be a jail, which
-//! one, and the plan. The first process of the namespaces builds the run's view of the file system,
-//! and ends everybody with itself. Without namespaces the program is
-//! the helper's own child. Nothing of a plan ever stands in an argument list or in the environment of
+//! one, and the plan. Those that are started ahead are forks of one that never learns of any. The first
+//! process of the namespaces builds the run's view of the file system, and ends everybody with itself.
+//! Without namespaces the program is the helper's own child. Nothing of a plan ever stands in an argument list or in the environment of
 //! any of these but the program.
 #![deny(unsafe_code)]
 
 mod outcome;
 mod plan;
 
+#[cfg(unix)]
+mod buffer;
 #[cfg(unix)]
 mod cancel;
 #[cfg(unix)]
@@ -36,6 +38,8 @@ pub mod jail;
 mod jailed;
 #[cfg(unix)]
 mod layers;
+#[cfg(target_os = "linux")]
+mod origin;
 #[cfg(unix)]
 mod prepare;
 #[cfg(unix)]
@@ -62,6 +66,13 @@ pub use outcome::{
 pub use plan::{
     Confinement, FileId, Home, Jail, Limits, Network, Plan, Variable, WorkingDirectory,
 };
+
+/// Programs that this process starts from now on get none of the descriptors above 2 that it was given itself: one that lives for long
+/// would hold a lock or a pipe of somebody else's for as long.
+#[cfg(unix)]
+pub fn bequeath_nothing() {
+    sys::descriptors_above_2(sys::Above2::CloseOnExec);
+}
 
 #[cfg(not(unix))]
 pub use unsupported::{Cancel, Runner, Stdin, jail};

@@ -14,20 +14,19 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
-use zeroize::Zeroize;
 
+use crate::buffer::Buffer;
 use crate::cancel::{Cancel, Listener};
 use crate::helper::{self, Helper, WAKE_MAX, helper_error};
 use crate::layers;
+#[cfg(target_os = "linux")]
+use crate::origin::Origin;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
 use crate::plan::{Confinement, Home, Limits, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
 use crate::waiting::{Ready, Waiting};
 use crate::wire::{Command, End, Event, Expectation, Preparation, Reason, Status};
-
-/// Bytes given to the receiver of the output at once, at most.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// How long the helper may be late before it is woken, which does no harm to one that is merely
 /// slow.
@@ -48,6 +47,9 @@ pub struct Runner {
     helper: PathBuf,
     faults: Faults,
     waiting: Arc<Mutex<Waiting>>,
+    /// Makes the helpers, once some are started ahead.
+    #[cfg(target_os = "linux")]
+    origin: Arc<Mutex<Option<Origin>>>,
     /// Helpers whose runs are over and who are about to end.
     dismissed: Arc<Mutex<Vec<Helper>>>,
 }
@@ -92,6 +94,8 @@ impl Runner {
             helper,
             faults: Faults::default(),
             waiting: Arc::default(),
+            #[cfg(target_os = "linux")]
+            origin: Arc::default(),
             dismissed: Arc::default(),
         }
     }
@@ -100,13 +104,16 @@ impl Runner {
     /// so that the next run with this confinement pays for little more than the execution; and
     /// another one for any jail with the same network, so that one that is not expected does not pay
     /// for its start. They wait without doing anything, are used for one run at most, and end with
-    /// this process. There is one of each at a time; nothing happens if they are there already.
+    /// this process. There is one of each at a time; nothing happens if they are there already. From
+    /// then on one more process is there, of which the helpers are made, until the last handle of this
+    /// runner is dropped.
     ///
     /// # Errors
     ///
     /// When a helper cannot be started. A layer that it cannot put on is no error here.
     pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
         let preparation = self.preparation(confinement, true);
+        self.originate();
         let is_ready = self
             .waiting()
             .ready
@@ -130,7 +137,7 @@ impl Runner {
                 network: jail.network,
                 faults: self.faults.clone(),
             };
-            let spare = Helper::start(&self.helper, &Command::Expect(expectation))?;
+            let spare = self.start(&Command::Expect(expectation))?;
             let other = self.waiting().spare.replace((jail.network, spare));
             drop(other);
         }
@@ -204,7 +211,45 @@ impl Runner {
             helper.prepare(preparation)?;
             return Ok(helper);
         }
-        Helper::start(&self.helper, &Command::Prepare(preparation.clone()))
+        self.start(&Command::Prepare(preparation.clone()))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn start(&self, first: &Command) -> Result<Helper, StartError> {
+        Helper::start(first, |descriptors| {
+            let mut origin = self.origin();
+            let born = origin.as_mut().map(|origin| origin.bear(descriptors));
+            if let Some(Ok(helper)) = born {
+                return Ok(helper);
+            }
+            // The next one is made when helpers are started ahead again.
+            drop(origin.take());
+            drop(origin);
+            helper::spawn(&self.helper, descriptors)
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn start(&self, first: &Command) -> Result<Helper, StartError> {
+        Helper::start(first, |descriptors| {
+            helper::spawn(&self.helper, descriptors)
+        })
+    }
+
+    /// Without an origin each helper is started by itself.
+    fn originate(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let mut origin = self.origin();
+            if origin.is_none() {
+                *origin = Origin::start(&self.helper).ok();
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn origin(&self) -> MutexGuard<'_, Option<Origin>> {
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for those helpers that have ended, and not for this one, which is about to. The last
@@ -511,45 +556,5 @@ impl<'a> Run<'a> {
             survivors: self.pipe_held || end.is_none_or(|end| end.survivors),
             left_behind: self.left_behind,
         })
-    }
-}
-
-/// What is read into, wiped in the end as far as anything ever was: most output is short.
-struct Buffer {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Buffer {
-    fn new() -> Self {
-        Buffer {
-            bytes: vec![0; CHUNK_BYTES],
-            used: 0,
-        }
-    }
-
-    /// Reads what is there; at the end of the stream there is no pipe any more.
-    fn read_once(&mut self, pipe: &mut Option<impl Read>) -> io::Result<&[u8]> {
-        let Some(reader) = pipe else { return Ok(&[]) };
-        match reader.read(&mut self.bytes) {
-            Ok(0) => *pipe = None,
-            Ok(count) => {
-                self.used = self.used.max(count);
-                return Ok(&self.bytes[..count]);
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(&[])
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.bytes[..self.used].zeroize();
     }
 }

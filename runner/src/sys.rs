@@ -259,6 +259,15 @@ mod linux {
         }
     }
 
+    /// Goes into a new user namespace within the one in which this process is.
+    pub(crate) fn new_user_namespace() -> io::Result<()> {
+        // SAFETY: the call takes an integer, and with this flag touches neither memory nor descriptors.
+        match unsafe { libc::unshare(libc::CLONE_NEWUSER) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// What a mount allows. Set-user-ID files never have an effect.
     #[derive(Clone, Copy)]
     pub(crate) struct MountAttributes {
@@ -307,6 +316,30 @@ mod linux {
                 libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
                 &raw const attributes,
                 size_of::<libc::mount_attr>(),
+            )
+        };
+        if done == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// Puts a filter on this process and all that it starts, for good.
+    pub(crate) fn filter_system_calls(program: &[libc::sock_filter]) -> io::Result<()> {
+        let program = libc::sock_fprog {
+            len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+            // The kernel only reads it.
+            filter: program.as_ptr().cast_mut(),
+        };
+        // SAFETY: the kernel reads the struct and as many instructions as it says there are, which live
+        // until the call returns.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const program,
             )
         };
         if done == 0 {

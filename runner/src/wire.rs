@@ -29,8 +29,10 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 8 << 20;
 pub(crate) struct Malformed;
 
 /// What the caller tells the helper: `Expect` first, if it starts one ahead; then `Prepare`, then
-/// `Start`, each once, and maybe much later than the one before.
+/// `Start`, each once, and maybe much later than the one before. `Multiply` is all that the origin of
+/// helpers is told.
 pub(crate) enum Command {
+    Multiply,
     Expect(Expectation),
     Prepare(Preparation),
     Start(Request),
@@ -184,7 +186,7 @@ impl Writer {
     /// The value with its length in front, ready to be sent.
     pub(crate) fn message(value: &impl Wire) -> Result<Zeroizing<Vec<u8>>, Malformed> {
         let mut writer = Writer {
-            bytes: Zeroizing::new(Vec::with_capacity(4096)),
+            bytes: Zeroizing::new(Vec::with_capacity(512)),
         };
         writer.put(&[0; 4]);
         value.put(&mut writer);
@@ -348,7 +350,7 @@ macro_rules! enums {
 }
 
 enums! {
-    Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, 5 => Expect(expectation), }
+    Command { 1 => Prepare(preparation), 2 => Start(request), 3 => Signal(number), 4 => Cancel, 5 => Expect(expectation), 6 => Multiply, }
     Birth { 1 => Ready(facts), 2 => Failed(error), }
     Event {
         1 => Started { leader, enforcement },

@@ -176,7 +176,7 @@ fn confine(setting: &Setting) -> Result<Facts, StartError> {
     if sys::has_system_call_filters() && !setting.faults.has("system_calls") {
         let filter = system_calls::Filter::new(jail.network, setting.view.is_some());
         let applied = filter.and_then(|filter| filter.apply());
-        applied.map_err(|_| StartError::os(Stage::SystemCalls, io::Error::last_os_error()))?;
+        applied.map_err(|error| StartError::os(Stage::SystemCalls, error))?;
         facts.system_calls = true;
     }
     let (places, own) = match &setting.view {

@@ -2,17 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use rustix::io::{read, write};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, getgid, getuid, kill_process,
     set_dumpable_behavior, setsid, waitpid,
 };
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdin, stdout};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};
 
 use super::NOT_STARTED;
@@ -95,14 +96,15 @@ fn map(process: &Path, inside: Numbers, outside: Numbers) -> io::Result<()> {
 pub(crate) struct Strangers(pub(crate) UnixStream);
 
 impl Strangers {
-    /// Makes it and sends it to the other end of the socket.
-    pub(crate) fn make(to: UnixStream) -> io::Result<()> {
+    /// Makes it, of a holder in this process's namespace, and sends it to the other end of the socket.
+    pub(crate) fn make(holder: &Holder, to: UnixStream) -> io::Result<()> {
         let own = Numbers::current();
         let other = Numbers {
             user: own.user + 1,
             group: own.group + 1,
         };
-        let namespace = Holder::start()?.describe(|process| map(process, other, own))?;
+        holder.deepen()?;
+        let namespace = holder.describe(|process| map(process, other, own))?;
         let mut to = Control::new(to);
         to.queue(&true).map_err(|_| io::ErrorKind::InvalidInput)?;
         to.flush(&mut Some(namespace.as_fd()))
@@ -140,13 +142,21 @@ impl Holder {
         }
     }
 
+    /// Lets it make another one within the one in which it is, and go there.
+    fn deepen(&self) -> io::Result<()> {
+        write(&self.socket, &[0])?;
+        Ok(())
+    }
+
     /// The namespace, once `describe` has given it its maps by the process's directory in /proc.
     pub(crate) fn describe(
         &self,
         describe: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<OwnedFd> {
         let process = PathBuf::from(format!("/proc/{}", self.process));
-        (&self.socket).read_exact(&mut [0])?;
+        if read(&self.socket, &mut [0])? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         describe(&process)?;
         Ok(File::open(process.join("ns/user"))?.into())
     }
@@ -168,10 +178,10 @@ fn wait_in_the_open(parent: &mut UnixStream) -> ! {
         // The number in `parent` is closed with the others: from here on it is standard input.
         sys::descriptors_above_2(Above2::Close);
         let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
-        let _ = io::stdout()
-            .write_all(&[0])
-            .and_then(|()| io::stdout().flush());
-        let _ = io::stdin().read(&mut [0]);
+        while write(stdout(), &[0]).is_ok()
+            && matches!(read(stdin(), &mut [0]), Ok(1))
+            && sys::new_user_namespace().is_ok()
+        {}
     }
     sys::exit_now(0)
 }

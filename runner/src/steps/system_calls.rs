@@ -5,15 +5,16 @@
 //! foreign architecture's table, whose numbers mean something else, ends the process.
 #![forbid(unsafe_code)]
 
+mod program;
+
 use std::collections::BTreeMap;
+use std::io;
 
 use libc::c_long;
-use seccompiler::{
-    BpfProgram, Error, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter, sock_filter,
-};
 
+use self::program::{Answer, Condition, Program, Rule, Test};
 use crate::plan::Network;
+use crate::sys;
 
 /// Refused whatever their arguments: they look into other processes, change the view of the file
 /// system, get new name spaces or reach parts of the kernel with a long history of holes.
@@ -119,118 +120,93 @@ const OPENING: &[(c_long, u8)] = &[
 
 /// Flags of those that make a file: with a name, and without one. The second comes with another flag
 /// (asm-generic/fcntl.h).
-const MAKING: [u64; 2] = [
-    libc::O_CREAT as u64,
-    (libc::O_TMPFILE & !libc::O_DIRECTORY) as u64,
-];
+const MAKING: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)).cast_unsigned();
 
 /// Linux 6.6, of the same number on all architectures; not in libc for all of them.
 const FCHMODAT2: c_long = 452;
 
 /// Set-user-ID and set-group-ID.
-const SET_ID: [u64; 2] = [libc::S_ISUID as u64, libc::S_ISGID as u64];
+const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 
 /// Terminal requests that put input into it, or take it over. The third is not in libc
 /// (asm-generic/ioctls.h).
-const TERMINAL: [u64; 3] = [libc::TIOCSTI, libc::TIOCSCTTY, 0x541C];
+const TERMINAL: [u32; 3] = [libc::TIOCSTI as u32, libc::TIOCSCTTY as u32, 0x541C];
 
 /// The lower bits of a socket's type; above them are flags (linux/net.h).
-const SOCKET_TYPE: u64 = 0xf;
+const SOCKET_TYPE: u32 = 0xf;
 
 /// The types beside stream and datagram: raw, reliable, sequenced, DCCP, and the old way to packet
 /// sockets (linux/net.h).
-const OTHER_TYPES: [u64; 5] = [3, 4, 5, 6, 10];
-
-/// Bit of the numbers of the x32 table, which shares the architecture number with the native one.
-#[cfg(target_arch = "x86_64")]
-const X32: u32 = 0x4000_0000;
-
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+const OTHER_TYPES: [u32; 5] = [3, 4, 5, 6, 10];
 
 /// A compiled filter.
-pub(crate) struct Filter {
-    programs: Vec<BpfProgram>,
-}
+pub(crate) struct Filter(Program);
 
 impl Filter {
-    pub(crate) fn new(network: Network, own_processes: bool) -> Result<Self, Error> {
-        let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-        let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-        let refused = rules(network, own_processes)?;
-        // Their flags are in memory, where no filter can look; programs then take `clone`, `openat`.
-        let unknown = [libc::SYS_clone3, libc::SYS_openat2];
-        let unknown = unknown.into_iter().map(|call| (call, Vec::new())).collect();
-        let unsupported = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-        let mut programs = Vec::new();
-        for (rules, action) in [(refused, denied), (unknown, unsupported)] {
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture)?;
-            let mut program = x32_guard();
-            program.extend(BpfProgram::try_from(filter)?);
-            programs.push(program);
-        }
-        Ok(Filter { programs })
+    pub(crate) fn new(network: Network, own_processes: bool) -> io::Result<Self> {
+        let program = program::compile(&answers(network, own_processes));
+        program
+            .map(Filter)
+            .map_err(|_| io::ErrorKind::Unsupported.into())
     }
 
     /// For good, for this process and all that it starts.
-    pub(crate) fn apply(&self) -> Result<(), Error> {
-        self.programs
-            .iter()
-            .try_for_each(|program| apply_filter(program))
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        sys::filter_system_calls(&self.0)
     }
 }
 
-fn rules(network: Network, own_processes: bool) -> Result<Rules, Error> {
-    let mut rules: Rules = REFUSED.iter().map(|&call| (call, Vec::new())).collect();
+fn answers(network: Network, own_processes: bool) -> BTreeMap<u32, Answer> {
+    let always = |&call: &c_long| (call, Answer::Refused(libc::EPERM));
+    let mut answers: Vec<(c_long, Answer)> = REFUSED.iter().map(always).collect();
+    let mut refuse_if = |call, rules| answers.push((call, Answer::RefusedIf(libc::EPERM, rules)));
     if !own_processes {
         for &(call, argument) in OTHERS_ONLY_OWN {
-            rules.insert(call, vec![rule(&[(argument, Op::Ne, 0)])?]);
+            refuse_if(call, vec![vec![not_among(argument, &[0])]]);
         }
     }
-    let clone = NEW_NAMESPACES.map(|flag| {
-        let flag = u64::from(flag.unsigned_abs());
-        rule(&[(0, Op::MaskedEq(flag), flag)])
-    });
-    rules.insert(
+    refuse_if(
         libc::SYS_clone,
-        clone.into_iter().collect::<Result<_, _>>()?,
+        vec![vec![any_of(0, bits(&NEW_NAMESPACES))]],
     );
-    let terminal = TERMINAL.map(|request| rule(&[(1, Op::Eq, request)]));
-    rules.insert(
-        libc::SYS_ioctl,
-        terminal.into_iter().collect::<Result<_, _>>()?,
-    );
+    refuse_if(libc::SYS_ioctl, vec![vec![among(1, &TERMINAL)]]);
     // Asking for the current one is allowed.
-    let other = rule(&[(0, Op::Ne, 0), (0, Op::Ne, u64::from(u32::MAX))])?;
-    rules.insert(libc::SYS_personality, vec![other]);
-    let readable = rule(&[
-        (0, Op::Eq, libc::PR_SET_DUMPABLE.unsigned_abs().into()),
-        (1, Op::Ne, 0),
-    ])?;
-    rules.insert(libc::SYS_prctl, vec![readable]);
-    for &(call, argument) in MODES {
-        let bits = SET_ID.map(|bit| rule(&[(argument, Op::MaskedEq(bit), bit)]));
-        rules.insert(call, bits.into_iter().collect::<Result<_, _>>()?);
+    let other = not_among(0, &[0, u32::MAX]);
+    refuse_if(libc::SYS_personality, vec![vec![other]]);
+    let readable = vec![
+        among(0, &[number(libc::PR_SET_DUMPABLE)]),
+        not_among(1, &[0]),
+    ];
+    refuse_if(libc::SYS_prctl, vec![readable]);
+    for &(call, mode) in MODES {
+        refuse_if(call, vec![vec![any_of(mode, SET_ID)]]);
     }
     for &(call, flags) in OPENING {
-        let mut refused = Vec::new();
-        for making in MAKING {
-            for bit in SET_ID {
-                refused.push(rule(&[
-                    (flags, Op::MaskedEq(making), making),
-                    (flags + 1, Op::MaskedEq(bit), bit),
-                ])?);
-            }
-        }
-        rules.insert(call, refused);
+        refuse_if(
+            call,
+            vec![vec![any_of(flags, MAKING), any_of(flags + 1, SET_ID)]],
+        );
     }
-    rules.insert(libc::SYS_socket, sockets(network)?);
-    let unix = number(libc::AF_UNIX);
-    rules.insert(libc::SYS_socketpair, vec![rule(&[(0, Op::Ne, unix)])?]);
-    Ok(rules)
+    if network == Network::Allow {
+        refuse_if(libc::SYS_socket, sockets());
+    } else {
+        answers.push((libc::SYS_socket, Answer::Refused(libc::EPERM)));
+    }
+    let unix = not_among(0, &[number(libc::AF_UNIX)]);
+    answers.push((
+        libc::SYS_socketpair,
+        Answer::RefusedIf(libc::EPERM, vec![vec![unix]]),
+    ));
+    // Their flags are in memory, where no filter can look; programs then take `clone`, `openat`.
+    for call in [libc::SYS_clone3, libc::SYS_openat2] {
+        answers.push((call, Answer::Refused(libc::ENOSYS)));
+    }
+    let numbered = |(call, answer)| Some((u32::try_from(call).ok()?, answer));
+    answers.into_iter().filter_map(numbered).collect()
 }
 
-/// Which sockets are refused; none listed means all.
-fn sockets(network: Network) -> Result<Vec<SeccompRule>, Error> {
+/// Which sockets are refused where there is a network.
+fn sockets() -> Vec<Rule> {
     let [unix, ip4, ip6, netlink] = [
         libc::AF_UNIX,
         libc::AF_INET,
@@ -238,79 +214,44 @@ fn sockets(network: Network) -> Result<Vec<SeccompRule>, Error> {
         libc::AF_NETLINK,
     ]
     .map(number);
-    if network == Network::None {
-        return Ok(Vec::new());
-    }
-    let mut refused = vec![
-        // vsock, packet, crypto and dozens of rarely looked at families.
-        rule(&[
-            (0, Op::Ne, unix),
-            (0, Op::Ne, ip4),
-            (0, Op::Ne, ip6),
-            (0, Op::Ne, netlink),
-        ])?,
-        // Of netlink only routing, by which the C library lists the machine's addresses.
-        rule(&[
-            (0, Op::Eq, netlink),
-            (2, Op::Ne, number(libc::NETLINK_ROUTE)),
-        ])?,
-    ];
-    for family in [ip4, ip6] {
-        for kind in OTHER_TYPES {
-            refused.push(rule(&[
-                (0, Op::Eq, family),
-                (1, Op::MaskedEq(SOCKET_TYPE), kind),
-            ])?);
-        }
-        // MPTCP, SCTP, SMC, ICMP and others, to which rules about TCP and UDP do not apply.
-        refused.push(rule(&[
-            (0, Op::Eq, family),
-            (2, Op::Ne, 0),
-            (2, Op::Ne, number(libc::IPPROTO_TCP)),
-            (2, Op::Ne, number(libc::IPPROTO_UDP)),
-        ])?);
-    }
-    Ok(refused)
-}
-
-fn number(constant: i32) -> u64 {
-    constant.unsigned_abs().into()
-}
-
-/// All of the conditions: argument, comparison, value. The kernel looks at the lower 32 bits of
-/// these arguments only, so the filter does the same.
-fn rule(conditions: &[(u8, Op, u64)]) -> Result<SeccompRule, Error> {
-    let conditions = conditions.iter().map(|(argument, comparison, value)| {
-        SeccompCondition::new(*argument, Length::Dword, comparison.clone(), *value)
-    });
-    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
-}
-
-/// Ends the process at a number of the x32 table. Goes in front of a program: all its jumps are
-/// relative.
-#[cfg(target_arch = "x86_64")]
-fn x32_guard() -> Vec<sock_filter> {
-    let instruction = |code: u32, jf: u8, k: u32| sock_filter {
-        code: code.try_into().unwrap_or(0),
-        jt: 0,
-        jf,
-        k,
+    let [routing, tcp, udp] =
+        [libc::NETLINK_ROUTE, libc::IPPROTO_TCP, libc::IPPROTO_UDP].map(number);
+    let other_type = Condition {
+        argument: 1,
+        test: Test::Among(SOCKET_TYPE, OTHER_TYPES.to_vec()),
     };
     vec![
-        // The call's number is the first field of struct seccomp_data (linux/seccomp.h).
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
-        instruction(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            libc::SECCOMP_RET_KILL_PROCESS,
-        ),
+        // vsock, packet, crypto and dozens of rarely looked at families.
+        vec![not_among(0, &[unix, ip4, ip6, netlink])],
+        // Of netlink only routing, by which the C library lists the machine's addresses.
+        vec![among(0, &[netlink]), not_among(2, &[routing])],
+        vec![among(0, &[ip4, ip6]), other_type],
+        // MPTCP, SCTP, SMC, ICMP and others, to which rules about TCP and UDP do not apply.
+        vec![among(0, &[ip4, ip6]), not_among(2, &[0, tcp, udp])],
     ]
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn x32_guard() -> Vec<sock_filter> {
-    Vec::new()
+fn among(argument: u8, values: &[u32]) -> Condition {
+    let test = Test::Among(u32::MAX, values.to_vec());
+    Condition { argument, test }
+}
+
+fn not_among(argument: u8, values: &[u32]) -> Condition {
+    let test = Test::NotAmong(values.to_vec());
+    Condition { argument, test }
+}
+
+fn any_of(argument: u8, bits: u32) -> Condition {
+    let test = Test::AnyOf(bits);
+    Condition { argument, test }
+}
+
+fn bits(flags: &[i32]) -> u32 {
+    flags.iter().fold(0, |all, flag| all | number(*flag))
+}
+
+fn number(constant: i32) -> u32 {
+    constant.cast_unsigned()
 }
 
 #[cfg(test)]
@@ -324,22 +265,14 @@ mod tests {
     const DENIED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
     const UNKNOWN: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
 
-    /// What a filter says to a call: of all its programs the strictest, which has the lowest number
-    /// but for KILL_PROCESS, the highest bit.
-    fn ask(filter: &Filter, architecture: u32, call: u32, arguments: [u64; 6]) -> u32 {
-        let programs = filter.programs.iter();
-        let answers = programs.map(|program| run(program, architecture, call, arguments));
-        answers.min_by_key(|answer| answer.cast_signed()).unwrap()
-    }
-
-    /// What a program says to a call: an interpreter of what classic BPF it uses (linux/filter.h),
+    /// What a filter says to a call: an interpreter of what classic BPF it uses (linux/filter.h),
     /// on a struct seccomp_data.
-    fn run(program: &[sock_filter], architecture: u32, call: u32, arguments: [u64; 6]) -> u32 {
+    fn ask(filter: &Filter, architecture: u32, call: u32, arguments: [u64; 6]) -> u32 {
         let mut data = [call, architecture, 0, 0].map(u32::to_ne_bytes).concat();
         data.extend(arguments.map(u64::to_ne_bytes).concat());
         let (mut accumulator, mut at) = (0, 0);
         loop {
-            let one = &program[at];
+            let one = &filter.0[at];
             at += 1;
             let jump = |holds| usize::from(if holds { one.jt } else { one.jf });
             match u32::from(one.code) {
@@ -350,8 +283,8 @@ mod tests {
                 0x54 => accumulator &= one.k,
                 0x05 => at += one.k as usize,
                 0x15 => at += jump(accumulator == one.k),
-                0x25 => at += jump(accumulator > one.k),
                 0x35 => at += jump(accumulator >= one.k),
+                0x45 => at += jump(accumulator & one.k != 0),
                 0x06 => return one.k,
                 code => panic!("instruction {code:#x}"),
             }
@@ -381,15 +314,14 @@ mod tests {
         const INSTRUCTIONS_MAX: usize = 4096;
         for network in [Network::Allow, Network::None] {
             for own in [true, false] {
-                let rules = rules(network, own).unwrap();
+                let answers = answers(network, own);
                 let filter = Filter::new(network, own).unwrap();
-                let mut programs = filter.programs.iter();
-                assert!(programs.all(|program| program.len() < INSTRUCTIONS_MAX));
+                assert!(filter.0.len() < INSTRUCTIONS_MAX);
                 for call in 0..700 {
-                    let expected = match rules.get(&i64::from(call)) {
+                    let expected = match answers.get(&call) {
                         _ if [SYS_clone3, SYS_openat2].contains(&call.into()) => UNKNOWN,
-                        Some(always) if always.is_empty() => DENIED,
-                        Some(_) => continue,
+                        Some(Answer::Refused(_)) => DENIED,
+                        Some(Answer::RefusedIf(..)) => continue,
                         None => ALLOWED,
                     };
                     assert_eq!(ask(&filter, native(), call, [0; 6]), expected, "{call}");
@@ -404,8 +336,9 @@ mod tests {
         // i386, and the x32 table, whose numbers are the native ones with a bit set.
         for call in [1, 20, 359] {
             assert_eq!(ask(&filter, 0x4000_0003, call, [0; 6]), KILLED);
-            #[cfg(target_arch = "x86_64")]
-            assert_eq!(ask(&filter, native(), X32 | call, [0; 6]), KILLED);
+            if let Some(bit) = program::X32 {
+                assert_eq!(ask(&filter, native(), bit | call, [0; 6]), KILLED);
+            }
         }
     }
 
@@ -462,7 +395,7 @@ mod tests {
 
         assert_eq!(allow(SYS_ioctl, &[0, 0x5401]), ALLOWED);
         for request in TERMINAL {
-            let request = i64::try_from(request).unwrap();
+            let request = i64::from(request);
             assert_eq!(allow(SYS_ioctl, &[0, request]), DENIED);
             assert_eq!(allow(SYS_ioctl, &[0, request | 1 << 40]), DENIED);
         }

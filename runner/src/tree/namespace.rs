@@ -26,14 +26,17 @@ use crate::plan::Plan;
 use crate::steps::NOT_STARTED;
 use crate::steps::exec_only::{self, Protection};
 use crate::steps::identity::Identity;
+use crate::steps::namespaces::Holder;
 use crate::steps::reach::Reach;
 use crate::sys;
 use crate::wait::wait_for;
 use crate::wire::{Order, Status, Word};
 
-/// Waits for a child that leaves us a child of its own, which is then our only one.
-pub(crate) fn adopt(midwife: Pid) -> io::Result<Pid> {
+/// Waits for a child that leaves us a child of its own. With the end of the holder, of which it made
+/// use, that one is our only child.
+pub(crate) fn adopt(midwife: Pid, holder: Holder) -> io::Result<Pid> {
     waitpid(Some(midwife), WaitOptions::empty())?;
+    drop(holder);
     only_child(getpid()).ok_or_else(|| io::Error::from_raw_os_error(libc::ECHILD))
 }
 

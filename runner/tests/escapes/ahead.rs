@@ -24,6 +24,12 @@ cases![
         [],
         what_was_killed_is_made_again
     ),
+    (
+        60,
+        "the process that makes the helpers is killed, or stopped",
+        [],
+        nobody_depends_on_the_origin
+    ),
 ];
 
 fn every_way_makes_the_same_jail(row: &mut Row) {
@@ -125,14 +131,16 @@ fn what_was_killed_is_made_again(row: &mut Row) {
     for levels in 1..=3 {
         let runner = runner();
         cold(&runner, jail.network).unwrap();
-        // Helper, first process of the namespaces, and the one that becomes the program.
+        // Helper, first process of the namespaces, and the one that becomes the program. There are
+        // two of each; beside the helpers stands the one that they come from.
+        let there = if levels == 1 { 3 } else { 2 };
         let mut level = Vec::new();
         eventually("it is there", || {
             level = vec![gettid()];
             for _ in 0..levels {
                 level = level.iter().copied().flat_map(children).collect();
             }
-            level.len() == 2
+            level.len() == there
         });
         for process in level {
             // One that was only there for a moment may be gone: the helper was not done yet.
@@ -145,4 +153,27 @@ fn what_was_killed_is_made_again(row: &mut Row) {
         assert_eq!(run.report.enforcement, whole);
     }
     row.note("made again, as whole as before");
+}
+
+fn nobody_depends_on_the_origin(row: &mut Row) {
+    let jail = Jail::default();
+    let whole = jailed_on(&runner(), sh("exit"), &jail).report.enforcement;
+    for signal in [Signal::KILL, Signal::STOP] {
+        let runner = runner();
+        cold(&runner, jail.network).unwrap();
+        // They are listed by age.
+        let origin = children(gettid())[0];
+        kill_process(origin, signal).unwrap();
+        for _ in 0..3 {
+            let run = jailed_on(&runner, sh("echo alive"), &jail);
+            assert_eq!((run.outcome(), run.text()), (EXITED_0, "alive\n"));
+            assert!(!run.report.survivors);
+            assert_eq!(run.report.enforcement, whole);
+            cold(&runner, jail.network).unwrap();
+        }
+        assert!(is_dead(origin));
+        drop(runner);
+        assert_eq!(children(gettid()), []);
+    }
+    row.note("helpers are started without it, then by another one");
 }

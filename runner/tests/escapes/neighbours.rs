@@ -250,6 +250,7 @@ fn gets_nothing(row: &mut Row, how: &str) {
         row.note("ordinary processes of this user are closed to its neighbours, too");
     }
     assert_eq!(intrude(how, "births"), "nothing");
+    assert_eq!(intrude(how, "births-ahead"), "nothing");
     row.note("nothing");
 }
 

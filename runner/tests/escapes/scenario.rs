@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use secretctl_runner::{Cancel, Confinement, Network, Stdin};
+use secretctl_runner::{Cancel, Confinement, Network, Runner, Stdin};
 
 use crate::support::{plan, runner, sh, variable};
-use crate::table::{jail, myself, runner_without};
+use crate::table::{cold, jail, myself, runner_without};
 use crate::{many, streams};
 
 /// Starts one; what it prints can be read.
@@ -36,7 +36,16 @@ pub(crate) fn main(words: &[String]) -> ExitCode {
             let timeout = Duration::from_millis(milliseconds.parse().unwrap());
             hold(script, timeout, without);
         }
-        ["births", canary, runs] => births(canary, runs.parse().unwrap(), run_with_secret),
+        ["births", canary, runs] => births(canary, runs.parse().unwrap(), |secret| {
+            run_with_secret(&runner(), secret);
+        }),
+        ["births-ahead", canary, runs] => {
+            let runner = runner();
+            births(canary, runs.parse().unwrap(), |secret| {
+                cold(&runner, Network::None).unwrap();
+                run_with_secret(&runner, secret);
+            });
+        }
         ["ordinary-births", canary, runs] => births(canary, runs.parse().unwrap(), ordinary),
         ["environment"] => environment(),
         ["flood"] => streams::flood(),
@@ -58,7 +67,7 @@ fn hold(script: &str, timeout: Duration, without: &[&str]) {
 }
 
 /// Starts processes with a large secret, once somebody watches.
-fn births(canary: &str, count: u32, start: fn(&str)) {
+fn births(canary: &str, count: u32, start: impl Fn(&str)) {
     // As every program with secrets does; a new process shares its memory until it executes.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
     io::stdin().read_line(&mut String::new()).unwrap();
@@ -68,11 +77,11 @@ fn births(canary: &str, count: u32, start: fn(&str)) {
     }
 }
 
-fn run_with_secret(secret: &str) {
+fn run_with_secret(runner: &Runner, secret: &str) {
     let mut plan = sh("exit 0");
     plan.environment.push(variable("SECRET", secret));
     plan.confinement = Confinement::Jail(jail(Network::None));
-    let run = runner().run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
+    let run = runner.run(plan, Stdin::Null, &Cancel::new(), &mut pass_on);
     run.unwrap();
 }
 

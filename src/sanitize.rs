@@ -177,6 +177,12 @@ impl<F: Finder> Sanitizer<F> {
         }
     }
 
+    /// The first finder for two other streams, of which it has hidden nothing yet. Where it was given bytes of a channel it was given
+    /// the end as well, behind which it begins anew.
+    pub fn anew(self) -> Self {
+        Self::new(self.first.finder)
+    }
+
     /// Adds a finder that gets what all others have let through. Errors call it by `name`.
     #[must_use]
     pub fn then(mut self, name: impl Into<String>, finder: F) -> Self {

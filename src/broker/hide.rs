@@ -23,12 +23,12 @@ pub(super) fn named(injections: &[Injection]) -> Vec<(&str, &SecretBytes)> {
 
 impl Broker {
     /// Hides values, each with the name of its secret, and the master password, in what a record says of a command. Words over
-    /// which a value was spread become one.
+    /// which a value was spread become one. Gives the sanitizer that did it, for the command's output.
     pub(super) fn hide_in_detail(
         &self,
         values: &[(&str, &SecretBytes)],
         detail: &mut Detail,
-    ) -> Result<(), RunError> {
+    ) -> Result<Sanitizer<SanitizerRun>, RunError> {
         let Detail {
             argv,
             environment,
@@ -43,10 +43,10 @@ impl Broker {
         if !argv.is_empty() {
             *argv = hider.hide(Channel::Stdout, argv)?;
         }
-        if texts.is_empty() {
-            return Ok(());
+        if !texts.is_empty() {
+            self.replace(values, &mut hider, &mut texts)?;
         }
-        self.replace(values, hider, &mut texts)
+        Ok(hider.0.anew())
     }
 
     /// Hides them in texts of which each stays one.
@@ -58,13 +58,13 @@ impl Broker {
         if texts.is_empty() {
             return Ok(());
         }
-        self.replace(values, self.hider(values)?, texts)
+        self.replace(values, &mut self.hider(values)?, texts)
     }
 
     fn replace(
         &self,
         values: &[(&str, &SecretBytes)],
-        mut hider: Hider,
+        hider: &mut Hider,
         texts: &mut [&mut String],
     ) -> Result<(), RunError> {
         let hidden = hider.hide(Channel::Stderr, texts)?;

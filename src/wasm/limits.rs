@@ -16,7 +16,9 @@ use super::wasi::Empty;
 use super::{Loaded, ModuleError};
 
 /// Length of an epoch. Deadlines are a whole number of them, so one may be overrun by this much.
-const EPOCH: Duration = Duration::from_millis(10);
+const EPOCH: Duration = Duration::from_millis(50);
+/// Epochs without a call before the clock stops: calls follow each other, and to wake a thread takes as long as many a call.
+const IDLE_EPOCHS: u32 = 10;
 /// Tables of all core modules of a component together, in elements: a component of 1 MB has a few thousand functions.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Core instances, memories and tables of a component: adapters, an interpreter and its libraries.
@@ -27,7 +29,7 @@ pub(super) const INSTANCES_MAX: usize = 64;
 pub(crate) struct Limits {
     /// Instructions of one call, roughly, where they are counted.
     pub(crate) fuel: u64,
-    /// Real time of one call, in epochs of 10 ms.
+    /// Real time of one call, in epochs of 50 ms.
     pub(crate) deadline_epochs: u64,
     /// Linear memory, in bytes.
     pub(crate) memory_bytes: usize,
@@ -89,18 +91,26 @@ pub(crate) fn arm(store: &mut Store<Guest>, limits: Limits) -> Result<(), Module
     Ok(())
 }
 
-/// Advances the engines' epochs while a call runs, and sleeps otherwise.
+/// Advances the engines' epochs while calls run, and stops when there are none for a while.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    calls: Mutex<usize>,
-    changed: Condvar,
+    calls: Mutex<Calls>,
+    begun: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    running: usize,
+    /// Epochs since the last one began or ran.
+    idle: u32,
+    stopped: bool,
 }
 
 impl Shared {
-    fn calls(&self) -> MutexGuard<'_, usize> {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,8 +124,8 @@ impl Ticker {
     /// Starts the clock of these engines. Its thread ends with the ticker.
     pub(crate) fn start(engines: [Engine; 4]) -> Result<Self, ModuleError> {
         let shared = Arc::new(Shared {
-            calls: Mutex::new(0),
-            changed: Condvar::new(),
+            calls: Mutex::default(),
+            begun: Condvar::new(),
         });
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
@@ -127,8 +137,13 @@ impl Ticker {
 
     /// Marks the beginning of a call.
     pub(crate) fn call(&self) -> Call<'_> {
-        *self.shared.calls() += 1;
-        self.shared.changed.notify_one();
+        let mut calls = self.shared.calls();
+        calls.running += 1;
+        calls.idle = 0;
+        if calls.stopped {
+            self.shared.begun.notify_one();
+        }
+        drop(calls);
         Call {
             shared: &self.shared,
         }
@@ -137,17 +152,23 @@ impl Ticker {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        *self.shared.calls() -= 1;
+        self.shared.calls().running -= 1;
     }
 }
 
 fn tick(shared: &Weak<Shared>, engines: &[Engine]) {
     while let Some(shared) = shared.upgrade() {
-        let calls = shared.calls();
-        if *calls == 0 {
+        let mut calls = shared.calls();
+        if calls.running > 0 {
+            calls.idle = 0;
+        } else if calls.idle < IDLE_EPOCHS {
+            calls.idle += 1;
+        } else {
             // Woken by the next call; looks every second whether the ticker is gone.
-            let waited = shared.changed.wait_timeout(calls, Duration::from_secs(1));
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            calls.stopped = true;
+            let waited = shared.begun.wait_timeout(calls, Duration::from_secs(1));
+            let (mut calls, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            calls.stopped = false;
             continue;
         }
         drop(calls);

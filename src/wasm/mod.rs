@@ -34,7 +34,7 @@ use self::notice::Notices;
 pub use self::outline::{Outline, World, component, read};
 pub use self::policy::PolicyModule;
 pub use self::sanitizer::{SanitizerModule, SanitizerRun};
-use crate::text::is_unseen;
+use crate::text::{hex, is_unseen};
 
 /// Why a module gave no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,8 +142,7 @@ fn short(text: &str) -> String {
 
 /// SHA-256 in lower-case hexadecimal.
 fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// What a module is: its name and the digest of its code.

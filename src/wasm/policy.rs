@@ -27,7 +27,7 @@ wasmtime::component::bindgen!({
 /// A decision takes some 10 µs; a module with much to look up may take a thousand times that.
 const LIMITS: Limits = Limits {
     fuel: 200_000_000,
-    deadline_epochs: 50,
+    deadline_epochs: 10,
     memory_bytes: 64 * 1024 * 1024,
 };
 /// Longest text in an answer, in bytes: it is shown to agents and stands in the audit log.

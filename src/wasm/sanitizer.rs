@@ -23,7 +23,7 @@ wasmtime::component::bindgen!({
 /// A call gets a chunk of 64 KiB, or all secrets: several thousand instructions for each byte, where they are counted.
 const LIMITS: Limits = Limits {
     fuel: 5_000_000_000,
-    deadline_epochs: 500,
+    deadline_epochs: 100,
     // Automata take a multiple of the secrets, which are at most a few MiB in practice.
     memory_bytes: 512 * 1024 * 1024,
 };

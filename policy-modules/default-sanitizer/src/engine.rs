@@ -15,7 +15,7 @@ use crate::escapes::Escapes;
 use crate::loose::Loose;
 use crate::needles::{Needle, Needles};
 use crate::scout::Scout;
-use crate::shape::Shape;
+use crate::shape::{Numbers, Shape};
 use crate::terminal::may_control;
 
 /// How a secret was written, by number of the form.
@@ -122,6 +122,7 @@ impl std::error::Error for StartError {}
 pub struct Sanitizer {
     search: Search,
     found: Found,
+    views: Views,
     channels: [Stream; 2],
 }
 
@@ -149,10 +150,11 @@ impl Sanitizer {
 
     /// Prepares the search for needles.
     pub fn search(needles: &Needles) -> Self {
-        let stream = || Stream::new(needles);
+        let views = Views::of(needles);
         Self {
             found: Found::new(needles),
-            channels: [stream(), stream()],
+            channels: [views.stream(), views.stream()],
+            views,
             search: Search {
                 exact: Automaton::new(&needles.exact),
                 loose: Automaton::new(&needles.loose),
@@ -172,13 +174,17 @@ impl Sanitizer {
         }
     }
 
-    /// Takes the end of a channel; all of it is settled then. Nothing is pushed to it any more.
+    /// Takes the end of a channel; all of it is settled then. What is pushed next is another one, with offsets from 0.
     pub fn finish(&mut self, channel: Channel) -> Verdict {
         let stream = &mut self.channels[channel as usize];
         stream.finish(&self.search.exact, &mut self.found);
+        let settled = stream.end;
+        if settled > 0 {
+            *stream = self.views.stream();
+        }
         Verdict {
             hide: self.found.take(),
-            settled: stream.end,
+            settled,
         }
     }
 }
@@ -190,6 +196,15 @@ struct Search {
     loose: Automaton,
     /// None when a secret could start everywhere.
     scout: Option<Scout>,
+}
+
+/// What a channel is looked at through.
+struct Views {
+    /// Digits and escapes.
+    encoded: bool,
+    /// A plus sign as a space.
+    plus: bool,
+    numbers: Option<Numbers>,
 }
 
 /// One channel: its views, and how far it is.
@@ -210,32 +225,42 @@ struct Stream {
     settled: u64,
 }
 
-impl Stream {
-    fn new(needles: &Needles) -> Self {
-        let encoded = needles.exact.iter().filter(|needle| needle.decoded);
-        let mut encoded = encoded.peekable();
+impl Views {
+    fn of(needles: &Needles) -> Self {
+        let mut encoded = needles.exact.iter().filter(|needle| needle.decoded);
+        Self {
+            plus: encoded.clone().any(|needle| needle.bytes.contains(&b' ')),
+            encoded: encoded.next().is_some(),
+            numbers: needles.numbers,
+        }
+    }
+
+    /// A channel of which nothing was seen yet.
+    fn stream(&self) -> Stream {
         let (mut digits, mut escapes) = (Vec::new(), Vec::new());
-        if encoded.peek().is_some() {
+        if self.encoded {
             digits.extend([Digits::base64(), Digits::hex()]);
             escapes.extend([Escapes::percent(), Escapes::backslash(), Escapes::xml()]);
         }
-        if encoded.any(|needle| needle.bytes.contains(&b' ')) {
+        if self.plus {
             escapes.push(Escapes::percent_plus());
         }
-        Self {
+        Stream {
             raw: ROOT,
             digits,
             escapes,
             shown: Loose::shown(),
             plain: None,
-            shape: needles.numbers.map(Shape::new),
+            shape: self.numbers.map(Shape::new),
             block: Block::new(),
             end: 0,
             floor: 0,
             settled: 0,
         }
     }
+}
 
+impl Stream {
     fn push(&mut self, search: &Search, chunk: &[u8], found: &mut Found) {
         found.floor = self.floor;
         if let Some(shape) = &mut self.shape {

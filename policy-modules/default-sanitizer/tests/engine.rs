@@ -83,6 +83,16 @@ properties! {
         prop_assert_eq!(settled, live);
         harness::count_case();
     }
+
+    1000 values: fn behind_its_end_a_channel_begins_anew(secrets in secrets(b"ab4", 1..14), before in pieces(b"ab%\\+=u604 \x08\r\n&#x;1", 6), after in pieces(b"ab%\\+=u604 \x08\r\n&#x;1", 6)) {
+        let (before, after) = (text(&secrets, &before), text(&secrets, &after));
+        let mut used = start(&secrets);
+        used.push(Channel::Stdout, &before);
+        used.finish(Channel::Stdout);
+        let verdicts = |mut sanitizer: Sanitizer| [sanitizer.push(Channel::Stdout, &after), sanitizer.finish(Channel::Stdout)];
+        prop_assert_eq!(verdicts(used), verdicts(start(&secrets)));
+        harness::count_case();
+    }
 }
 
 #[test]

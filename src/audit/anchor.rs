@@ -148,7 +148,10 @@ impl Anchor {
         let bytes = record.to_bytes(keys).map_err(io::Error::other)?;
         file.rewind()?;
         file.write_all(&bytes)?;
-        file.set_len(bytes.len() as u64)
+        match present.len() > bytes.len() {
+            true => file.set_len(bytes.len() as u64),
+            false => Ok(()),
+        }
     }
 
     fn open_to_write(&self) -> io::Result<File> {

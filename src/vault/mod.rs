@@ -26,6 +26,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use files::{FileNumber, Files, Header};
 use keys::{Keys, Wrapping};
 use password::Hashing;
 use stage::Stage;
+use store::Known;
 
 pub use crate::crypto::KdfParams;
 pub use change::Change;
@@ -272,6 +274,7 @@ impl LockedVault {
             keys,
             password,
             failed_tries,
+            known: RefCell::default(),
         };
         Ok((vault, data_key))
     }
@@ -300,6 +303,7 @@ impl LockedVault {
             keys,
             password: None,
             failed_tries,
+            known: RefCell::default(),
         })
     }
 
@@ -325,6 +329,7 @@ pub struct Vault {
     keys: Keys,
     password: Option<SecretBytes>,
     failed_tries: Option<FailedTries>,
+    known: RefCell<Known>,
 }
 
 impl Vault {
@@ -360,7 +365,8 @@ impl Vault {
     /// # Errors
     /// As [`Vault::names`].
     pub fn entries(&self) -> Result<Vec<Entry>, VaultError> {
-        self.current(store::entries(&self.connection, &self.keys))
+        let mut known = self.known.borrow_mut();
+        self.current(known.entries(&self.connection, &self.keys))
     }
 
     /// One secret without its values.
@@ -533,5 +539,6 @@ fn build(
         keys,
         password,
         failed_tries: None,
+        known: RefCell::default(),
     })
 }

@@ -364,6 +364,50 @@ fn others_see_a_change_at_once() {
 }
 
 #[test]
+fn a_list_that_was_read_before_tells_what_others_have_changed_since() {
+    let (_dir, vault) = new_vault();
+    let other = reopen(&vault).expect("opens");
+    let lists = || [&vault, &other].map(|vault| vault.entries().expect("readable"));
+    let mut before = lists();
+    let mut is_changed = || {
+        let after = lists();
+        assert_eq!(after[0], after[1]);
+        assert_eq!(after, lists());
+        std::mem::replace(&mut before, after.clone()) != after
+    };
+    assert!(!is_changed());
+    set_value(&other, "k", "one");
+    assert!(is_changed());
+    let change = |key: &str, notes: &str| {
+        let notes = Some(Some(notes.to_owned()));
+        let change = Change {
+            notes,
+            ..Change::default()
+        };
+        set(&other, key, change).expect("stored");
+    };
+    change("k", "a");
+    assert!(is_changed());
+    // A change of nothing but the value changes nothing that is listed.
+    set_value(&other, "k", "two");
+    assert!(!is_changed());
+    for undone in [true, false] {
+        let transaction = other.begin().expect("a transaction");
+        let renamed = transaction.rename(&name("k"), &name("l"), NOW);
+        assert_eq!(renamed.expect("renamed"), Renamed::Done);
+        match undone {
+            true => drop(transaction),
+            false => transaction.commit().expect("committed"),
+        }
+        assert_eq!(is_changed(), !undone);
+    }
+    let transaction = other.begin().expect("a transaction");
+    assert!(transaction.delete(&name("l")).expect("deleted"));
+    transaction.commit().expect("committed");
+    assert!(is_changed() && lists()[0].is_empty());
+}
+
+#[test]
 fn the_audit_keys_stay_the_same() {
     let (_dir, vault) = new_vault();
     let shown = |keys: AuditKeys| {

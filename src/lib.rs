@@ -13,7 +13,7 @@
 //! | [`time`] | moments and spans, as they are written | nothing |
 //! | [`crypto`] | formulas with their RFC; no files, no clock | `secret` |
 //! | [`socket`] | sockets with names that are their user's alone | nothing |
-//! | [`keeper`] | a process that has the keys of an open vault, and works with them for others | `crypto`, `secret`, `socket` |
+//! | [`keeper`] | a process that has the keys of an open vault, and works with them for others | `crypto`, `secret`, `socket`, the crate `secretctl_runner` |
 //! | [`vault`] | the encrypted files | `crypto`, `secret`, `name` |
 //! | [`audit`] | the log: a chain that shows every change of it | `crypto`, `name` |
 //! | [`policy`] | the policy file, requests and decisions; nothing here decides | `name`, `time` |

@@ -1,4 +1,17 @@
-//! Texts that somebody else chose: an agent, or the author of a module.
+//! Texts that somebody else chose, an agent or the author of a module; and what several modules write.
+
+use std::io::{self, Write};
+
+/// Writes a line to standard error, at once: others may write there too, and parts of two lines would mix.
+pub fn say(line: &str) {
+    // Where standard error is closed, there is nobody to tell.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Whether a character does something to the text around it, or hides in it, instead of being read: control characters, line breaks
 /// among them; those that turn the direction of writing; those without width, by which a text for an agent stands unseen in one for a

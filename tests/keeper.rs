@@ -12,11 +12,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use memory::Wanted;
+use rustix::process::{Pid, getsid};
 use secretctl::secret::{KeyMemory, key_memory};
 use serde_json::json;
 use support::agent::Agent;
@@ -143,6 +144,19 @@ fn many_connections_and_half_frames_are_in_nobodys_way() {
 }
 
 #[test]
+fn a_connection_in_use_stays_when_many_come_that_ask_for_nothing() {
+    let session = Session::open(&[]);
+    let mut used = session.connect();
+    assert!(ask(&mut used, b"h").is_some());
+    let idle: Vec<_> = (0..100).map(|_| session.connect()).collect();
+    // It comes behind them.
+    assert!(session.works());
+    assert!(ask(&mut used, b"h").is_some());
+    drop(idle);
+    session.lock();
+}
+
+#[test]
 fn what_is_no_message_is_not_answered_and_does_no_harm() {
     let session = Session::open(&[]);
     let bodies: [&[u8]; 9] = [
@@ -189,6 +203,9 @@ fn nothing_of_the_session_is_to_be_seen() {
     assert_eq!(arguments, format!("{SECRETCTL}\0keeper\0"));
     let link = |name: &str| fs::read_link(format!("/proc/{}/{name}", session.pid)).ok();
     assert_eq!(link("cwd"), Some("/".into()));
+    // Ctrl-C at the terminal where it was opened is not for it.
+    let pid = i32::try_from(session.pid).ok().and_then(Pid::from_raw);
+    assert_eq!(getsid(pid).ok(), pid);
     for stream in ["fd/1", "fd/2"] {
         assert_eq!(link(stream), Some("/dev/null".into()));
     }
@@ -276,7 +293,7 @@ async fn an_agents_command_does_not_see_the_socket() {
     let session = Session::open(&[]);
     let sandbox = &session.sandbox;
     // Opened by mistake, with what stands around it.
-    let text = "version: 1\nallowed_commands: [ls, sh]\npaths: { read: [\"~/.run\"] }\n";
+    let text = "version: 1\nallowed_commands: [ls, python3]\npaths: { read: [\"~/.run\"] }\n";
     sandbox.policy(text);
     let project = sandbox.project(&[("a", "")]);
     let server = sandbox
@@ -292,8 +309,70 @@ async fn an_agents_command_does_not_see_the_socket() {
     assert_eq!(code, 2);
     assert!(told.contains("No such file or directory"), "{told}");
     assert_eq!(look(&directory).await, (0, String::new(), String::new()));
+    if support::is_installed("python3") {
+        let told = agent.connects("API_KEY", &session.socket).await;
+        assert_eq!(told, "No such file or directory\n");
+    }
     agent.stop().await;
     session.lock();
+}
+
+/// A person allows `secretctl` to agents, by mistake, and opens all that it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn this_program_finds_neither_vault_nor_session_in_the_jail() {
+    let session = Session::open(&[]);
+    let sandbox = &session.sandbox;
+    let programs = Path::new(SECRETCTL).parent().expect("a directory");
+    sandbox.policy(&format!(
+        "version: 1\nallowed_commands: [secretctl]\ntrusted_dirs: ['{}']\n\
+         env_pass: [XDG_RUNTIME_DIR, XDG_STATE_HOME]\npaths: {{ read: ['~/.run', '~/.state'] }}\n",
+        programs.display()
+    ));
+    let server = sandbox
+        .secretctl(["mcp-server"])
+        .env_remove("SECRETCTL_PASSWORD");
+    let agent = Agent::connect(server.dir(&sandbox.project(&[("a", "")]))).await;
+    let vault = sandbox.vault();
+    for words in [
+        &["get", "API_KEY"][..],
+        &["run", "-k", "API_KEY", "--", "true"],
+        &["approve", "--list"],
+        &["mcp-server"],
+        &["lock"],
+    ] {
+        let words = words.iter().map(|word| json!(word));
+        let args: Vec<_> = [json!("--vault-dir"), json!(vault)]
+            .into_iter()
+            .chain(words)
+            .collect();
+        let arguments = json!({ "keys": ["API_KEY"], "command": "secretctl", "args": args });
+        let (code, stdout, told) = agent.call("secret_run", arguments).await.output();
+        assert!(code != 0 && stdout.is_empty(), "{args:?}: {code} {stdout}");
+        let missing = format!("error: there is no vault in {}\n", vault.display());
+        assert!(told.contains(&missing), "{args:?}: {told}");
+    }
+    agent.stop().await;
+    assert!(session.works());
+    session.lock();
+}
+
+#[test]
+fn the_keeper_of_another_vault_is_none() {
+    let (own, other) = (Session::open(&[]), Session::open(&[]));
+    // Its name in the place of the own one, which is the end of both: a keeper without its name ends.
+    fs::rename(&other.socket, &own.socket).expect("renamed");
+    let answer = own.sandbox.secretctl(["get", "API_KEY"]).answer();
+    let place = own.sandbox.sockets();
+    let told = format!(
+        "warning: no session is used: {}: it is of another vault\n",
+        place.display()
+    );
+    answer.is(0, VALUE, &told);
+    for session in [own, other] {
+        wait_until("the end of the keeper", || {
+            !process::all().contains(&session.pid)
+        });
+    }
 }
 
 #[test]

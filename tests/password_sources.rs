@@ -97,6 +97,16 @@ fn a_descriptor_gives_its_first_line_and_no_more() {
     let rest = "{ head -n 1 password; printf 'another value'; } | \"$S\" set NEW --password-fd 0";
     answer(rest).is(0, "", "Stored NEW.\n");
     answer("\"$S\" get NEW --password-fd 3 3< password").is(0, "another value", "");
+    // A file that has been read in part goes on where it is; lines may end as elsewhere.
+    file(
+        &sandbox,
+        "both",
+        &format!("of no vault\n{PASSWORD}\r\nmore"),
+    );
+    let second = "{ read -r first; \"$S\" get KEY --password-fd 0; } < both";
+    answer(second).is(0, "the value", "");
+    file(&sandbox, "crlf", &format!("{PASSWORD}\r\n"));
+    answer("\"$S\" get KEY --password-file crlf").is(0, "the value", "");
     let closed = answer("\"$S\" get KEY --password-fd 7");
     closed.is(
         3,

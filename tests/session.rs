@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 
 use serde_json::json;
 use support::agent::Agent;
@@ -42,6 +43,32 @@ fn is_open(sandbox: &Sandbox) -> bool {
 fn keeper(sandbox: &Sandbox) -> u32 {
     let (name, _) = support::modes(&sandbox.sockets()).remove(0);
     process::keeper_of(&sandbox.sockets().join(name))
+}
+
+/// A program that goes on for hours would hold what a script has locked.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_keeper_holds_nothing_that_it_was_not_given() {
+    let sandbox = vault();
+    let file = sandbox.home().join("lock");
+    let unlock = sandbox.secretctl(["unlock"]).into_command();
+    let mut script = Command::new("sh");
+    script
+        .args(["-c", "exec 9>>\"$0\"; flock 9; exec \"$@\""])
+        .arg(&file)
+        .arg(unlock.get_program())
+        .args(unlock.get_args());
+    for (name, value) in unlock.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    assert!(script.status().expect("a shell").success());
+    assert!(is_open(&sandbox));
+    let file = fs::File::open(file).expect("it was made");
+    file.try_lock().expect("nobody holds it");
+    lock(&sandbox);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::Failure;
 use super::failure::codes;
 use crate::broker::Caution;
 use crate::name::SecretName;
-use crate::text::is_unseen;
+use crate::text::{self, is_unseen};
 use crate::vault::{Field, Fields};
 
 /// Writes a result to standard output.
@@ -160,8 +160,7 @@ pub(super) fn warn_of_short(key: &SecretName) {
 /// Control characters are shown as what they are: a text may contain a name of somebody else's choice.
 fn say(prefix: &str, text: &str) {
     let shown = printable(text);
-    // Where standard error is closed, there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{prefix}{shown}");
+    text::say(&format!("{prefix}{shown}"));
 }
 
 /// The text without characters that could act on a terminal or hide there.

@@ -23,6 +23,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// # Errors
 /// Why there is none.
 pub fn start(program: &Path, start: &Start) -> io::Result<()> {
+    secretctl_runner::bequeath_nothing();
     let (mut ours, theirs) = UnixStream::pair()?;
     let mut command = Command::new(program);
     command
@@ -164,4 +165,58 @@ fn if_any(error: io::Error) -> io::Result<Option<Client>> {
 fn ask(stream: &mut UnixStream, frame: &[u8]) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
     protocol::write(stream, frame)?;
     protocol::read(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::thread;
+
+    use super::*;
+    use crate::secret::SecretBytes;
+
+    /// A client of something that answers each request with these bytes, and then says nothing more.
+    fn client(answer: Vec<u8>) -> (Client, thread::JoinHandle<io::Result<usize>>) {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let facts = protocol::parse_facts(&[0; 64]).expect("facts");
+        let liar = thread::spawn(move || {
+            theirs.set_read_timeout(Some(ANSWER_MAX))?;
+            protocol::read(&mut theirs)?;
+            protocol::write(&mut theirs, &answer)?;
+            theirs.shutdown(Shutdown::Write)?;
+            theirs.read(&mut [0])
+        });
+        let stream = Mutex::new(ours);
+        (Client { stream, facts }, liar)
+    }
+
+    fn tasks() -> [Task<'static>; 2] {
+        let (formula, key) = (Formula::Mac, 0);
+        let (place, data) = (b"".as_slice(), b"".as_slice());
+        [(); 2].map(|()| Task {
+            formula,
+            key,
+            place,
+            data,
+        })
+    }
+
+    #[test]
+    fn another_number_of_results_is_no_answer() {
+        let one = || Ok(SecretBytes::from_vec(vec![1]));
+        for (done, locked) in [(vec![one()], true), (vec![one(), one()], false)] {
+            let (client, _liar) = client(protocol::results(&done).to_vec());
+            let answer = client.work(&tasks());
+            assert_eq!(answer.err(), locked.then_some(CryptoError::Locked));
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_again_behind_half_an_answer() {
+        let (client, liar) = client(vec![0, 0, 0, 9, 0]);
+        assert_eq!(client.work(&tasks()).err(), Some(CryptoError::Locked));
+        // It sees the end, while the client is still there.
+        assert_eq!(liar.join().expect("no panic").ok(), Some(0));
+        assert!(!client.is_open());
+    }
 }

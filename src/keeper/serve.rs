@@ -335,3 +335,75 @@ impl Connections {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::KEY_BYTES;
+
+    const VAULT: [u8; 16] = [7; 16];
+
+    fn keeper(data_key: &Key, ttl: Duration) -> (Arc<Keeper>, mpsc::Receiver<()>) {
+        let start = Start {
+            vault_id: VAULT,
+            generation: 3,
+            data_key: data_key.duplicate(),
+            ttl,
+            idle: ttl,
+            dir: "/".into(),
+        };
+        let (keeper, over) = Keeper::new(&start).expect("a keeper");
+        (Arc::new(keeper), over)
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn work_is_use_of_a_session_and_to_look_at_it_is_none() {
+        let (keeper, _over) = keeper(&Key::random().expect("a key"), HOUR);
+        let used = || keeper.watch().0.last_used();
+        let first = used();
+        assert!(keeper.answer(1, &Request::Hello).is_some());
+        assert_eq!(used(), first);
+        assert!(keeper.answer(1, &Request::Work(Vec::new())).is_some());
+        assert!(used() > first);
+    }
+
+    #[test]
+    fn a_session_that_is_over_answers_nothing_and_forgets_its_keys_at_once() {
+        let (keeper, over) = keeper(&Key::random().expect("a key"), Duration::ZERO);
+        assert!(keeper.answer(1, &Request::Hello).is_none());
+        assert!(keeper.held.read().expect("no panic").is_none());
+        over.try_recv().expect("the process is to end");
+    }
+
+    #[test]
+    fn what_was_opened_for_a_connection_is_forgotten_with_it() {
+        let data_key = Key::random().expect("a key");
+        let (keeper, _over) = keeper(&data_key, HOUR);
+        let keyring = Purpose::Keyring.key(&data_key, &VAULT).expect("a key");
+        let blob = crypto::seal(&keyring, &[b"place"], &[9; 3 * KEY_BYTES]).expect("sealed");
+        let task = Task {
+            formula: Formula::OpenKeys,
+            key: Purpose::Keyring.number(),
+            place: &crypto::framed(&[b"place"]),
+            data: &blob,
+        };
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+        keeper.attend(theirs);
+        let (frame, _) = protocol::work(&[task]).expect("a frame");
+        protocol::write(&mut ours, &frame).expect("sent");
+        assert!(protocol::read(&mut ours).expect("an answer").is_some());
+        let opened = || {
+            let held = keeper.held.read().expect("no panic");
+            held.as_ref().expect("it goes on").opened.len()
+        };
+        assert_eq!(opened(), 1);
+        drop(ours);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while opened() > 0 {
+            assert!(std::time::Instant::now() < deadline, "it is kept");
+            thread::yield_now();
+        }
+    }
+}

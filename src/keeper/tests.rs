@@ -40,6 +40,8 @@ fn what_is_sent_is_understood() {
         Some(Request::Hello)
     );
     assert_eq!(Request::parse(body(&protocol::end())), Some(Request::End));
+    assert!(protocol::parse_facts(&[0; 64]).is_some());
+    assert!(protocol::parse_facts(&[0; 65]).is_none());
     let read = protocol::read(&mut &frame[..]).expect("whole");
     assert_eq!(read.as_deref().map(Vec::as_slice), Some(body(&frame)));
     assert!(protocol::read(&mut &[][..]).expect("an end").is_none());
@@ -52,6 +54,11 @@ fn many_tasks_go_into_several_frames_and_a_large_one_goes_alone() {
         protocol::work(&small).map(|(_, count)| count),
         Some(protocol::TASKS_MAX)
     );
+    // More are not answered either: their results could be longer than a frame.
+    let task_bytes = [&[Formula::Mac as u8][..], &[0; 10]].concat();
+    let of = |count: usize| [b"w".to_vec(), task_bytes.repeat(count)].concat();
+    assert!(Request::parse(&of(protocol::TASKS_MAX)).is_some());
+    assert!(Request::parse(&of(protocol::TASKS_MAX + 1)).is_none());
     let large = vec![0; 100 * 1024 * 1024];
     let tasks = [
         task(Formula::Seal, 0, b"", &large),

@@ -92,6 +92,11 @@ impl Watch {
     pub(super) fn idle(&self) -> Duration {
         self.idle
     }
+
+    #[cfg(test)]
+    pub(super) fn last_used(&self) -> Duration {
+        self.used
+    }
 }
 
 #[cfg(test)]

@@ -131,6 +131,41 @@ fn a_set_up_that_works_is_tried_to_its_end() {
     );
 }
 
+/// The policy that is asked before is this vault's, and says nothing of others.
+#[test]
+fn a_command_is_tried_only_in_the_vault_whose_policy_allows_it() {
+    let sandbox = setup();
+    let own = sandbox.home().join(".secretctl");
+    let other = sandbox.home().join("other");
+    fs::create_dir(&other).expect("made");
+    let password = sandbox.home().join("password");
+    let joined = |dir: &Path| json!(["mcp-server", format!("--vault-dir={}", dir.display())]);
+    let apart = |dir: &Path| json!(["mcp-server", "--vault-dir", dir]);
+    let ran = "secret_run: `true` ran with KEY";
+    for args in [joined(&own), apart(&own)] {
+        let env = json!({ "SECRETCTL_VAULT_DIR": other, "SECRETCTL_PASSWORD_FILE": password });
+        write(&sandbox, ".cursor/mcp.json", &entry(SECRETCTL, args, env));
+        let answer = doctor(&sandbox, &["--client", "cursor"]).succeeded();
+        assert_eq!(
+            lines(&answer, "ok", "cursor").last(),
+            Some(&ran),
+            "{answer}"
+        );
+    }
+    // A copy whose secrets are as visible.
+    for file in fs::read_dir(&own).expect("a directory").flatten() {
+        fs::copy(file.path(), other.join(file.file_name())).expect("copied");
+    }
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).expect("an own directory");
+    for args in [joined(&other), apart(&other)] {
+        let env = json!({ "SECRETCTL_PASSWORD_FILE": password });
+        write(&sandbox, ".cursor/mcp.json", &entry(SECRETCTL, args, env));
+        let answer = doctor(&sandbox, &["--client", "cursor"]).succeeded();
+        let last = lines(&answer, "ok", "cursor").pop().expect("a line");
+        assert!(last.starts_with("secret_run: not tried"), "{answer}");
+    }
+}
+
 #[test]
 fn a_command_that_is_not_allowed_is_not_asked_for() {
     let sandbox = setup();
@@ -269,13 +304,13 @@ fn a_project_that_is_somebody_elses_work_starts_nothing() {
     let command = format!("touch {}", sandbox.home().join("started").display());
     let server = json!(["mcp-server"]);
     let by_flag = json!(["mcp-server", format!("--password-command={command}")]);
+    let by_file = json!(["mcp-server", "--password-file", "some-file"]);
     let by_variable = json!({ "SECRETCTL_PASSWORD_COMMAND": command });
+    let unlocks = "it says where the password comes from";
     let cases = [
         (entry(SECRETCTL, server, by_variable), "it sets variables"),
-        (
-            entry(SECRETCTL, by_flag, json!({})),
-            "it names a command for the password",
-        ),
+        (entry(SECRETCTL, by_flag, json!({})), unlocks),
+        (entry(SECRETCTL, by_file, json!({})), unlocks),
     ];
     for (text, fact) in cases {
         let path = write(&sandbox, "project/.mcp.json", &text);

@@ -205,10 +205,14 @@ impl Server {
         if self.scope == Scope::User {
             return None;
         }
-        let runs = |word: &String| word.starts_with("--password-command");
-        match (self.found.env.is_empty(), self.found.args.iter().any(runs)) {
+        // Each would be tried, and a wrong one counts.
+        let unlocks = |word: &String| word.starts_with("--password-");
+        match (
+            self.found.env.is_empty(),
+            self.found.args.iter().any(unlocks),
+        ) {
             (false, _) => Some("it sets variables"),
-            (true, true) => Some("it names a command for the password"),
+            (true, true) => Some("it says where the password comes from"),
             (true, false) => None,
         }
     }
@@ -223,14 +227,12 @@ impl Server {
 
     /// Whether the vault is the one that this command was started for.
     fn serves(&self, access: &Access) -> bool {
-        let option = self
-            .found
-            .args
-            .iter()
-            .position(|word| word == "--vault-dir");
-        let option = option
-            .and_then(|at| self.found.args.get(at + 1))
-            .map(String::as_str);
+        let mut words = self.found.args.iter().map(String::as_str);
+        let option = words.find_map(|word| match word.strip_prefix("--vault-dir")? {
+            "" => Some(None),
+            value => Some(Some(value.strip_prefix('=')?)),
+        });
+        let option = option.and_then(|value| value.or_else(|| words.next()));
         let dir = option.or_else(|| self.found.variable("SECRETCTL_VAULT_DIR"));
         let dir = dir.map(|dir| PathBuf::from(self.resolved(dir)));
         let dir = dir.or_else(|| Some(places::home_dir()?.join(".secretctl")));

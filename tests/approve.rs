@@ -4,8 +4,10 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rmcp::ClientHandler;
 use rmcp::model::{
@@ -23,6 +25,8 @@ use support::process::wait_until;
 
 /// How long a question waits that is never answered.
 const SHORT: &str = "50ms";
+/// Longest wait for a question: generous, since the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// A client whose user is the test.
 struct Client {
     questions: mpsc::UnboundedSender<Question>,
@@ -98,6 +102,12 @@ async fn asking(
     (agent, asked)
 }
 
+/// The next question. One that does not come is a failure, and no endless test.
+async fn next(asked: &mut mpsc::UnboundedReceiver<Question>) -> Question {
+    let question = tokio::time::timeout(DEADLINE, asked.recv()).await;
+    question.expect("a question in time").expect("a question")
+}
+
 /// Runs a command and answers its one question.
 async fn answered(
     agent: &Agent<Client>,
@@ -106,7 +116,7 @@ async fn answered(
     answer: &str,
 ) -> Reply {
     let run = spawn_run(agent.client.peer(), command(line));
-    asked.recv().await.expect("a question").answer(answer);
+    next(asked).await.answer(answer);
     run.await.expect("no panic")
 }
 
@@ -122,7 +132,7 @@ async fn a_person_is_shown_all_that_a_yes_covers() {
         "args": ["to prod", "\u{1b}[2J\n  command      true", "\u{202e}tset", "p\u{430}y"],
     });
     let run = spawn_run(agent.client.peer(), arguments);
-    let question = asked.recv().await.expect("a question");
+    let question = next(&mut asked).await;
     let shown = question
         .message
         .replace(project.to_str().expect("text"), "PROJECT");
@@ -176,7 +186,7 @@ async fn an_answer_is_good_for_what_it_says() {
         json!({ "keys": ["TOKEN"], "command": "./deploy.sh", "args": ["a", ""] }),
     ] {
         let run = spawn_run(agent.client.peer(), other);
-        asked.recv().await.expect("a question").answer("deny");
+        next(&mut asked).await.answer("deny");
         run.await.expect("no panic").refusal();
     }
     let never = answered(&agent, &mut asked, "./deploy.sh c", "deny for this session").await;
@@ -200,7 +210,7 @@ async fn questions_and_answers_are_recorded_before_anything_runs() {
     let (sandbox, project) = vault();
     let (agent, mut asked) = asking(&sandbox, &project, "1h").await;
     let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
-    let question = asked.recv().await.expect("a question");
+    let question = next(&mut asked).await;
     let waiting = records(&sandbox);
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0]["action"], "secret.ask");
@@ -255,13 +265,13 @@ async fn what_a_client_answers_beside_the_answers_is_a_no() {
         json!({}),
     ] {
         let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
-        asked.recv().await.expect("a question").content(content);
+        next(&mut asked).await.content(content);
         let refusal = run.await.expect("no panic").refusal();
         assert!(refusal.contains("a person said no\n"), "{refusal}");
     }
     for action in [ElicitationAction::Decline, ElicitationAction::Cancel] {
         let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
-        let question = asked.recv().await.expect("a question");
+        let question = next(&mut asked).await;
         question
             .reply
             .send(ElicitResult::new(action))
@@ -272,11 +282,23 @@ async fn what_a_client_answers_beside_the_answers_is_a_no() {
 }
 
 #[tokio::test]
+async fn what_a_person_would_not_read_to_its_end_is_not_asked() {
+    let (sandbox, project) = vault();
+    let (agent, asked) = asking(&sandbox, &project, SHORT).await;
+    let long = json!({ "keys": ["TOKEN"], "command": "./deploy.sh", "args": ["x".repeat(4000)] });
+    let refusal = agent.call("secret_run", long).await.refusal();
+    let why = "a person has to approve it, and it has more than 4000 characters";
+    assert!(refusal.contains(why), "{refusal}");
+    assert!(asked.is_empty());
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_answers_in_time() {
     let (sandbox, project) = vault();
     let (agent, mut asked) = asking(&sandbox, &project, SHORT).await;
     let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
-    let question = asked.recv().await.expect("a question");
+    let question = next(&mut asked).await;
     question.withdrawn.await.expect("it is taken back");
     let refusal = run.await.expect("no panic").refusal();
     assert!(
@@ -305,7 +327,7 @@ async fn a_cancelled_request_takes_its_question_back() {
     let options = rmcp::service::PeerRequestOptions::no_options();
     let peer = agent.client.peer();
     let call = peer.send_cancellable_request(request, options).await;
-    let question = asked.recv().await.expect("a question");
+    let question = next(&mut asked).await;
     call.expect("sent").cancel(None).await.expect("cancelled");
     question.withdrawn.await.expect("it is taken back");
     wait_until("the record of it", || {
@@ -326,11 +348,11 @@ async fn what_changes_while_a_person_thinks_is_asked_again_once() {
         fs::write(project.join("deploy.sh"), text).expect("written");
     };
     let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
-    let first = asked.recv().await.expect("a question");
+    let first = next(&mut asked).await;
     change("#!/bin/sh\necho stolen $TOKEN\n");
     let shown = first.message.clone();
     first.answer("allow once");
-    let second = asked.recv().await.expect("another question");
+    let second = next(&mut asked).await;
     assert_ne!(second.message, shown);
     second.answer("allow once");
     assert_eq!(
@@ -340,7 +362,7 @@ async fn what_changes_while_a_person_thinks_is_asked_again_once() {
 
     let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
     for number in 0..2 {
-        let question = asked.recv().await.expect("a question");
+        let question = next(&mut asked).await;
         change(&format!("#!/bin/sh\necho {number} $TOKEN\n"));
         question.answer("allow once");
     }
@@ -361,11 +383,112 @@ async fn what_changes_while_a_person_thinks_is_asked_again_once() {
 
     // What the policy says after the answer is what counts.
     let run = spawn_run(agent.client.peer(), command("./deploy.sh"));
-    let question = asked.recv().await.expect("a question");
+    let question = next(&mut asked).await;
     sandbox.policy("version: 1\ndenied_commands: [./deploy.sh]\n");
     question.answer("allow for this session");
     let refusal = run.await.expect("no panic").refusal();
     assert!(refusal.contains("denied_commands[0]"), "{refusal}");
+    agent.stop().await;
+}
+
+/// Something that an agent, or a person, does while a question waits.
+type Change = fn(&Sandbox, &Path);
+
+#[tokio::test]
+async fn an_answer_is_for_the_secrets_the_file_and_the_directory_that_were_shown() {
+    let (sandbox, project) = vault();
+    let alias = "env_aliases: { some: [{ pattern: TOKEN, target: staging/TOKEN }] }";
+    sandbox.policy(&format!("{POLICY}{alias}\n"));
+    let fields = [
+        "set",
+        "db",
+        "--field",
+        "user=some",
+        "--field",
+        "password=s3cret-value-3",
+        "--binding",
+        "DB_USER=user",
+    ];
+    sandbox.secretctl(fields).answer().succeeded();
+    for name in ["sub", "other"] {
+        fs::create_dir(project.join(name)).expect("a directory");
+    }
+    let (agent, mut asked) = asking(&sandbox, &project, "1h").await;
+    let of = |keys: &str, command: &str| json!({ "keys": [keys], "command": command });
+    let with = |name: &str, value: &str, command: &str| json!({ "keys": ["TOKEN"], "command": command, name: value });
+    let in_sub = with("cwd", "sub", "../deploy.sh");
+    let cases: [(Value, Change, &str); 5] = [
+        (
+            of("db", "./deploy.sh"),
+            |sandbox, _| {
+                let bind = ["set", "db", "--binding", "DB_WORD=password"];
+                sandbox.secretctl(bind).answer().succeeded();
+            },
+            "               DB_WORD = db, field password",
+        ),
+        (
+            of("TOK*", "./deploy.sh"),
+            |sandbox, _| sandbox.set("TOKEN_2", "s3cret-value-4"),
+            "               TOKEN_2 = TOKEN_2",
+        ),
+        (
+            in_sub.clone(),
+            |_, project| {
+                fs::rename(project.join("sub"), project.join("away")).expect("renamed");
+                symlink("other", project.join("sub")).expect("a link");
+            },
+            "  directory    PROJECT/other",
+        ),
+        (
+            of("TOKEN", "./deploy.sh again"),
+            |_, project| {
+                let text = "#!/bin/sh\necho stolen $TOKEN\n";
+                fs::write(project.join("new.sh"), text).expect("written");
+                fs::set_permissions(project.join("new.sh"), fs::Permissions::from_mode(0o755))
+                    .expect("own");
+                fs::rename(project.join("new.sh"), project.join("deploy.sh")).expect("renamed");
+            },
+            "  its sha256   ",
+        ),
+        (
+            with("env", "some", "./deploy.sh"),
+            |sandbox, _| {
+                let alias = "env_aliases: { some: [{ pattern: TOKEN, target: TOKEN }] }";
+                sandbox.policy(&format!("{POLICY}{alias}\n"));
+            },
+            "  secrets      TOKEN = TOKEN",
+        ),
+    ];
+    for (arguments, change, line) in cases {
+        let run = spawn_run(agent.client.peer(), arguments);
+        let first = next(&mut asked).await;
+        let shown = first.message.clone();
+        change(&sandbox, &project);
+        first.answer("allow for this session");
+        let second = next(&mut asked).await;
+        let is_new = |line: &&str| shown.lines().all(|before| before != *line);
+        let new: Vec<&str> = second.message.lines().filter(is_new).collect();
+        let line = line.replace("PROJECT", project.to_str().expect("text"));
+        assert!(
+            matches!(new.as_slice(), [one] if one.starts_with(&line)),
+            "{new:?}"
+        );
+        second.answer("deny");
+        let refusal = run.await.expect("no panic").refusal();
+        assert!(refusal.contains("a person said no\n"), "{refusal}");
+    }
+
+    // What leads out of the project by then is no directory to run in.
+    let run = spawn_run(agent.client.peer(), in_sub);
+    let question = next(&mut asked).await;
+    fs::remove_file(project.join("sub")).expect("removed");
+    symlink("/etc", project.join("sub")).expect("a link");
+    question.answer("allow once");
+    let refusal = run.await.expect("no panic").refusal();
+    assert!(
+        refusal.contains("it is not a directory in the project\n"),
+        "{refusal}"
+    );
     agent.stop().await;
 }
 
@@ -382,7 +505,7 @@ async fn each_of_several_questions_has_its_own_answer() {
         .collect();
     let mut waiting = Vec::new();
     for _ in 0..16 {
-        waiting.push(asked.recv().await.expect("a question"));
+        waiting.push(next(&mut asked).await);
     }
     agent.run("TOKEN", "ls").await.output();
     for question in waiting {

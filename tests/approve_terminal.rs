@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rmcp::model;
@@ -256,7 +256,60 @@ async fn nobody_without_the_password_answers_at_the_socket() {
     assert_eq!(knocking.answer(&signed), json!({ "taken": true }));
     assert_eq!(knocking.answer(&signed), no);
     second.await.expect("no panic").refusal();
+    // And not when the same is asked for again.
+    let third = spawn_run(agent.client.peer(), command("./other.sh"));
+    let again = wait_for("the same question", || {
+        let waiting = Knocking::at(&socket).waiting();
+        waiting.into_iter().find(|one| one["nonce"] != nonce)
+    });
+    assert_eq!(again["asked"], other["asked"]);
+    let mut as_again = signed.clone();
+    as_again["nonce"] = again["nonce"].clone();
+    assert_eq!(knocking.answer(&as_again), no);
+    assert!(!third.is_finished());
+    third.abort();
     first.abort();
+    agent.stop().await;
+}
+
+/// A server of an agent's making pushes all else out of view.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_nobody_could_read_is_not_shown() {
+    let (sandbox, project) = vault();
+    let agent = mute(&sandbox, &project, "1h").await;
+    let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
+    let real = socket(&sandbox);
+    let asked = Knocking::at(&real).waiting().remove(0);
+    let mut long = asked.clone();
+    long["asked"]["words"] = json!(["./deploy.sh", "x".repeat(4000)]);
+    let mut short = asked;
+    short["asked"]["words"] = json!(["./deploy.sh", "b"]);
+    let name = real
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("text");
+    let (vault_of_it, _) = name.rsplit_once('-').expect("a number");
+    let forged = UnixListener::bind(real.with_file_name(format!("{vault_of_it}-0.sock")));
+    let forged = forged.expect("a socket");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = forged.accept().expect("a person");
+        writeln!(stream, "{}", json!({ "waiting": [long, short] })).expect("sent");
+    });
+    let list = sandbox
+        .secretctl(["approve", "--list"])
+        .answer()
+        .succeeded();
+    server.join().expect("no panic");
+    let line = |line: &&str| line.starts_with("  command ");
+    let commands: Vec<&str> = list.text().lines().filter(line).collect();
+    assert_eq!(
+        commands,
+        [
+            "  command      ./deploy.sh b",
+            "  command      ./deploy.sh a"
+        ]
+    );
+    run.abort();
     agent.stop().await;
 }
 
@@ -271,7 +324,7 @@ fn signed_by_person(sandbox: &Sandbox, all: &[Value], asked: &Value, letter: &st
     };
     let hidden = real.with_extension("hidden");
     fs::rename(real, &hidden).expect("renamed");
-    let listener = std::os::unix::net::UnixListener::bind(real).expect("a socket");
+    let listener = UnixListener::bind(real).expect("a socket");
     assert!(all.contains(asked));
     let waiting = json!({ "waiting": [asked] });
     let server = std::thread::spawn(move || {
@@ -363,6 +416,14 @@ async fn a_command_in_the_jail_does_not_see_the_socket() {
             code != 0 || !stdout.contains("secretctl") && !stdout.contains("approve"),
             "{stdout}"
         );
+    }
+    if support::is_installed("python3") {
+        let missing = "No such file or directory\n";
+        assert_eq!(agent.connects("TOKEN", &socket).await, missing);
+        // To what is in the project it can.
+        let open = project.join("open");
+        let _listener = UnixListener::bind(&open).expect("a socket");
+        assert_eq!(agent.connects("TOKEN", &open).await, "connected\n");
     }
     run.abort();
     agent.stop().await;

@@ -43,18 +43,13 @@ fn what_is_no_request_is_refused_and_never_ends_the_session() {
     let mut raw = server(&sandbox);
     let deep = "[".repeat(200);
     let long = "x".repeat(TOO_LONG);
-    let huge = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{}\"}}",
-        "m".repeat(18 * 1024 * 1024)
-    );
-    let lines: [(&[u8], i64, Value); 20] = [
+    let lines: [(&[u8], i64, Value); 22] = [
         (b"nonsense", PARSE, Value::Null),
         (b"{\"jsonrpc\":\"2.0\",\"id\":\"half", PARSE, Value::Null),
         (b"\xff\xfe\"", PARSE, Value::Null),
         (b"{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"\xff\"}", PARSE, Value::Null),
         (deep.as_bytes(), PARSE, Value::Null),
         (long.as_bytes(), REQUEST, Value::Null),
-        (huge.as_bytes(), REQUEST, Value::Null),
         (b"[]", REQUEST, Value::Null),
         (b"[{\"jsonrpc\":\"2.0\",\"id\":\"b\",\"method\":\"ping\"}]", REQUEST, Value::Null),
         (b"null", REQUEST, Value::Null),
@@ -64,6 +59,9 @@ fn what_is_no_request_is_refused_and_never_ends_the_session() {
         (b"{\"jsonrpc\":\"1.0\",\"id\":\"e\",\"method\":\"ping\"}", REQUEST, json!("e")),
         (b"{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}", REQUEST, Value::Null),
         (b"{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"ping\"}", REQUEST, Value::Null),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":9223372036854775808,\"method\":\"ping\"}", REQUEST, Value::Null),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":1e400,\"method\":\"ping\"}", PARSE, Value::Null),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":[\"e\"],\"method\":\"ping\"}", REQUEST, Value::Null),
         (b"{\"jsonrpc\":\"2.0\",\"id\":\"f\",\"method\":7}", REQUEST, json!("f")),
         (b"{\"jsonrpc\":\"2.0\",\"id\":\"g\",\"method\":\"no/such\"}", METHOD, json!("g")),
         (b"{\"jsonrpc\":\"2.0\",\"id\":\"h\",\"method\":\"tools/call\",\"params\":{\"name\":7}}", PARAMS, json!("h")),
@@ -105,6 +103,15 @@ fn what_is_no_request_is_refused_and_never_ends_the_session() {
         raw.send(format!("{quiet}\n").as_bytes());
         raw.is_quiet();
     }
+    // Of a request that is still to come, nothing is cancelled.
+    let cancel =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"o"}}"#;
+    raw.send(format!("{cancel}\n").as_bytes());
+    raw.send(b"{\"jsonrpc\":\"2.0\",\"id\":\"o\",\"method\":\"ping\"}\n");
+    assert_eq!(
+        raw.next(),
+        json!({ "jsonrpc": "2.0", "id": "o", "result": {} })
+    );
     // A message may come in pieces, and end as lines end elsewhere.
     for piece in [
         "{\"jsonrpc\":\"2.0\",\"id\":\"p\",",
@@ -120,6 +127,50 @@ fn what_is_no_request_is_refused_and_never_ends_the_session() {
     );
     // Half a message at the end is none.
     raw.send(b"{\"jsonrpc\":\"2.0\",\"id\":\"q\",\"method\":\"ping\"}");
+    raw.stop();
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused_by_its_id_and_nothing_else_of_that_length_is_answered() {
+    let sandbox = Sandbox::new();
+    let mut raw = server(&sandbox);
+    let long = "\\\"id\\\":0,".repeat(TOO_LONG / 9);
+    for (line, id) in [
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"x":"{long}"}}}}"#),
+            json!(1),
+        ),
+        (
+            format!(
+                r#"{{"method":"x","params":{{"id":0,"x":"{long}"}},"jsonrpc":"2.0","id":"last"}}"#
+            ),
+            json!("last"),
+        ),
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":"{long}","method":"ping"}}"#),
+            Value::Null,
+        ),
+        (
+            format!(r#"[{{"jsonrpc":"2.0","id":1,"method":"{long}"}}]"#),
+            Value::Null,
+        ),
+    ] {
+        raw.send(format!("{line}\n").as_bytes());
+        let error = json!({ "code": REQUEST, "message": "a message has at most 16777216 bytes" });
+        assert_eq!(
+            raw.next(),
+            json!({ "jsonrpc": "2.0", "id": id, "error": error })
+        );
+    }
+    for quiet in [
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/x","params":{{"id":1,"x":"{long}"}}}}"#
+        ),
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":"{long}"}}}}"#),
+    ] {
+        raw.send(format!("{quiet}\n").as_bytes());
+        raw.is_quiet();
+    }
     raw.stop();
 }
 

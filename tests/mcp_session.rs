@@ -125,9 +125,10 @@ fn the_project_is_the_first_root_that_can_be_one() {
     let outside = json!({ "keys": ["KEY"], "command": "pwd", "cwd": second });
     raw.call("secret_run", outside, json!({}));
     let refusal = text(&raw.next());
-    assert!(
-        refusal.starts_with("the directory cannot be used: it is not a directory in the project"),
-        "{refusal}"
+    assert_eq!(
+        refusal,
+        "the directory cannot be used: it is not a directory in the project\n\
+         Give a directory in the project that the server was started for, or none."
     );
     raw.notify("notifications/roots/list_changed", json!({}));
     pwd(&mut raw);
@@ -141,10 +142,20 @@ fn the_project_is_the_first_root_that_can_be_one() {
         &[sandbox.home(), &sandbox.vault(), Path::new("/")],
     );
     let refusal = text(&raw.next());
-    assert!(
-        refusal.contains("holds the whole home directory"),
-        "{refusal}"
+    let expected = format!(
+        "the directory cannot be used: the server has no project: {} holds the whole home directory\n\
+         Give a directory in the project that the server was started for, or none.",
+        sandbox.home().display()
     );
+    assert_eq!(refusal, expected);
+    // Only so many of them are looked at.
+    raw.notify("notifications/roots/list_changed", json!({}));
+    pwd(&mut raw);
+    let mut many = vec![Path::new("/"); 100];
+    many.push(&first);
+    answer_roots(&mut raw, &many);
+    let refusal = text(&raw.next());
+    assert!(refusal.contains("/ is the whole file system"), "{refusal}");
     raw.stop();
 
     // Without roots it is the start directory, and so it is when the client has none.
@@ -230,9 +241,16 @@ fn more_commands_than_can_run_wait_and_more_than_can_wait_are_refused() {
     // Other tools do not wait for them.
     raw.call("secret_exists", json!({ "key": "KEY" }), json!({}));
     assert_eq!(raw.next()["result"]["structuredContent"]["exists"], true);
-    for id in ids {
+    for id in &ids {
         raw.notify("notifications/cancelled", json!({ "requestId": id }));
     }
+    // An answer to one of them may still be on its way, and would be taken for another one's.
+    raw.send_line(&json!({ "jsonrpc": "2.0", "id": ids[0], "method": "ping" }));
+    let again = raw.next();
+    assert_eq!(
+        (&again["id"], &again["error"]["message"]),
+        (&json!(ids[0]), &json!("this id is that of another request"))
+    );
     raw.is_quiet();
     // Their places are free, and nobody is answered who has cancelled.
     let id = raw.call("secret_run", run("pwd"), json!({}));

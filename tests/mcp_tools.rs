@@ -96,6 +96,11 @@ async fn a_run_with_bindings_needs_them() {
             .starts_with("secret single has the fields value, and none is bound to a variable\n"),
         "{refusal}"
     );
+    let prefixed = json!({ "keys": ["db/prod"], "command": "echo", "env_prefix": "LD_" });
+    let refusal = agent.call("secret_run", prefixed).await.refusal();
+    let expected = "the variable LD_PGHOST cannot be bound: programs take instructions from it\n\
+        Use another env_prefix; without one, a person can bind another variable: secretctl set KEY --unbind VARIABLE --binding OTHER=FIELD.";
+    assert_eq!(refusal, expected);
     let refusal = bound("db/*").await.refusal();
     assert!(
         refusal.starts_with("key: the name of a secret "),
@@ -127,6 +132,13 @@ async fn a_long_list_comes_in_pages() {
         sandbox.set(first, "another value");
     }
     assert_eq!(cursor, Value::Null);
+    // A page has one secret at least.
+    let least = agent
+        .call("secret_list", json!({ "limit": 0 }))
+        .await
+        .value();
+    let first = json!({ "keys": [keys[0]], "total": 7, "next_cursor": keys[0] });
+    assert_eq!(least, first);
     let whole = agent.call("secret_list", json!({})).await.value();
     assert_eq!(whole, json!({ "keys": keys }));
     let refusal = page(json!("no name")).await.refusal();
@@ -199,8 +211,19 @@ async fn a_mistake_is_answered_with_what_is_there() {
     assert!(refused.ends_with(allowed), "{refused}");
     let missing = agent.run("API_KEY", "slep 1").await.refusal();
     assert!(missing.contains("\nDid you mean sleep"), "{missing}");
+    let missing = agent.run("API_KEY", "./missing.sh").await.refusal();
+    let next = "\nPrograms are looked up in the system's directories and in trusted_dirs of the policy file; one in the project is written \
+        with its path, such as ./deploy.sh.";
+    assert_eq!(missing, format!("command not found: ./missing.sh{next}"));
     let other = agent.run("API_KYE", "seq 3").await.refusal();
     assert!(other.contains("\nDid you mean API_KEY?\n"), "{other}");
+    for keys in [vec![], vec!["API_KEY"; 101]] {
+        let run = json!({ "keys": keys, "command": "seq 3" });
+        let refusal = agent.call("secret_run", run).await.refusal();
+        assert_eq!(refusal, "keys: give 1 to 100 names or patterns of secrets");
+    }
+    let most = json!({ "keys": vec!["API_KEY"; 100], "command": "seq 1", "env_prefix": "" });
+    assert_eq!(agent.call("secret_run", most).await.output().1, "1\n");
     let cut = agent.run("API_KEY", "seq 1000").await.value();
     let hint = cut["hint"].as_str().expect("a hint");
     // 3893 bytes are written, and 1024 are kept.

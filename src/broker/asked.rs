@@ -3,7 +3,7 @@
 //! The text that is shown and the digest that is approved are made from the same fields, so nobody approves what was not shown. Most of
 //! the fields are an agent's own words: whatever could act on a terminal, hide, or push the rest out of view is shown as a code.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::program::Program;
 use crate::crypto;
 use crate::name::{EnvName, FieldName, SecretName};
 use crate::policy::{Grant, Network, Policy};
-use crate::text::is_unseen;
+use crate::text::{hex, is_unseen};
 use crate::time::Span;
 use crate::vault::VALUE_FIELD;
 use secretctl_runner::{Confinement, FileId, WorkingDirectory};
@@ -300,15 +300,6 @@ fn content(program: &Program) -> Result<Digest, RunError> {
     digest.ok_or_else(|| unusable(program, "it was replaced just now"))
 }
 
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// A word of a command line: bare where every shell would take it as it is, else in double quotes. Two words never look alike.
 fn quoted(word: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
@@ -478,14 +469,34 @@ mod tests {
             agent: forged.clone(),
             path: forged.clone(),
             canonical: forged.clone(),
-            environment: None,
+            environment: Some(forged.clone()),
             directory: Some(forged.clone()),
+            writable: vec![forged.clone()],
             rule: forged.clone(),
             ..asked()
         };
         let text = other.to_string();
-        assert_eq!(text.lines().count(), usual, "{text}");
+        assert_eq!(text.lines().count(), usual + 1, "{text}");
         assert!(!text.chars().any(|c| is_unseen(c) && c != '\n'), "{text}");
+        // A module's question may have several lines, none of which is taken for another fact.
+        let question = Asked {
+            question: forged,
+            ..asked()
+        };
+        let text = question.to_string();
+        assert_eq!(text.matches("\n  command      ").count(), 1, "{text}");
+        assert!(!text.chars().any(|c| is_unseen(c) && c != '\n'), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_has_another_name_is_shown_with_it() {
+        let link = Asked {
+            canonical: "/usr/bin/real".to_owned(),
+            ..asked()
+        };
+        let line = "\n  which is     /usr/bin/real\n";
+        assert!(link.to_string().contains(line), "{link}");
+        assert!(!asked().to_string().contains("which is"));
     }
 
     #[test]

@@ -58,10 +58,9 @@ impl AgentDoor {
             modules: self.modules(&policy, &prepared.sanitizers)?,
             ..detail(agent, request)
         };
-        // Only to keep them out of the log, and to find out what cannot be hidden: nothing of them goes anywhere from here.
+        // To keep them out of the log, and to find out what cannot be hidden: before the record, nothing of them goes anywhere from here.
         let values = broker.reveal(&prepared.selected, &prepared.variables, AGENT_MIN_BYTES)?;
-        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
-        drop(values);
+        let sanitizer = broker.hide_in_detail(&hide::named(&values), &mut detail)?;
         limit(&mut detail, 1);
         let keys: Vec<SecretName> = (prepared.selected.iter())
             .map(|one| one.name.clone())
@@ -111,7 +110,8 @@ impl AgentDoor {
                 start,
                 selected,
                 variables,
-                value_min_bytes: AGENT_MIN_BYTES,
+                values,
+                sanitizer,
                 sanitizers,
                 detail,
             },

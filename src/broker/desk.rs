@@ -133,15 +133,20 @@ impl PersonDoor {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixDatagram;
 
     use super::*;
 
     fn desk(dir: &Path) -> Desk {
+        of_vault(dir, 7)
+    }
+
+    fn of_vault(dir: &Path, number: u8) -> Desk {
         let outside = Outside {
             runtime_dir: Some(dir.to_owned()),
             ..Outside::default()
         };
-        Desk::new(&outside, [7; 16]).expect("a place")
+        Desk::new(&outside, [number; 16]).expect("a place")
     }
 
     #[test]
@@ -157,6 +162,7 @@ mod tests {
         }
         assert_eq!(desk.servers().len(), 1);
         assert_eq!(desk.all("watch").len(), 0);
+        assert_eq!(of_vault(&desk.dir, 8).servers().len(), 0);
         drop((listener, place));
         assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 0);
     }
@@ -172,6 +178,11 @@ mod tests {
         assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 2);
         assert!(desk.servers().is_empty());
         assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 1);
+        // One that cannot be connected to for another reason is left.
+        let name = format!("approve-{}-0.sock", desk.vault);
+        let _other = UnixDatagram::bind(desk.dir.join(name)).expect("a socket");
+        assert!(desk.servers().is_empty());
+        assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 2);
     }
 
     #[test]
@@ -182,7 +193,12 @@ mod tests {
         fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("own");
         assert!(desk(&open).open().is_err());
         fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).expect("own");
-        assert!(desk(&open).open().is_ok());
+        let listening = desk(&open).open().expect("a socket");
+        assert_eq!(desk(&open).servers().len(), 1);
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o711)).expect("own");
+        assert_eq!(desk(&open).servers().len(), 0);
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).expect("own");
+        drop(listening);
         symlink(&open, &link).expect("a link");
         assert!(desk(&link).open().is_err());
     }

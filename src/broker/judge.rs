@@ -12,7 +12,7 @@ use super::approve::{Pending, Ruling};
 use super::code_cache::code_cache;
 use super::decide::label;
 use super::jail::trusted_dirs;
-use super::keyring::{Keyring, keys, require_usable};
+use super::keyring::{Keyring, Keys, keys, require_usable};
 use super::names::NameIndex;
 use super::program::{Program, TrustedPath};
 use super::project::{Place, Project};
@@ -25,7 +25,7 @@ use crate::policy::{
     Purpose, Request,
 };
 use crate::time;
-use crate::vault::Vault;
+use crate::vault::{Entry, Vault};
 use crate::wasm::{Cache, CustomSanitizer, Host, Notice};
 
 /// The policy file, the modules, and the programs of this machine.
@@ -275,10 +275,15 @@ impl Judge {
         let program = facts.program.clone().ok_or_else(not_found)?;
         let granted = |one: &&Selected| grant.keys.contains(&one.name);
         let selected: Vec<Selected> = facts.selected.iter().filter(granted).cloned().collect();
-        if keyring.is_known() {
-            require_usable(request, &selected, keyring)?;
+        // Each is looked up once.
+        let entries = selected.iter().map(|one| keyring.lookup(&one.name));
+        let entries: Vec<Option<Entry>> = entries.collect::<Result<_, _>>()?;
+        let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let known = Keys(keyring.is_known().then_some(&*entries));
+        if known.is_known() {
+            require_usable(request, &selected, &known)?;
         }
-        let lookup = |name: &SecretName| keyring.lookup(name);
+        let lookup = |name: &SecretName| known.lookup(name);
         let prefix = request.env_prefix.as_ref();
         let variables = selection::variables(&selected, prefix, request.bound, lookup)?;
         let directory = project.working_directory(&facts.place, grant.workdir)?;

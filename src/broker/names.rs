@@ -42,13 +42,20 @@ struct Listing {
 /// The inode's own time, which nobody can set back.
 type Changed = Option<(i64, i64)>;
 
+/// What was looked at already: the links of several directories lead through the same ones.
+type Seen<'a> = HashMap<&'a Path, Changed>;
+
 impl NameIndex {
     pub(super) fn read<'a>(&'a self, dirs: &'a [PathBuf]) -> Names<'a> {
         let mut listings = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
-        for dir in dirs {
-            if !listings.get(dir).is_some_and(Listing::is_current) {
-                listings.insert(dir.clone(), Listing::of(dir));
-            }
+        let mut seen = Seen::new();
+        let mut is_current = |dir: &&PathBuf| {
+            let listing = listings.get(*dir);
+            listing.is_some_and(|listing| listing.is_current(&mut seen))
+        };
+        let stale: Vec<&PathBuf> = dirs.iter().filter(|dir| !is_current(dir)).collect();
+        for dir in stale {
+            listings.insert(dir.clone(), Listing::of(dir));
         }
         Names { listings, dirs }
     }
@@ -117,8 +124,11 @@ impl Listing {
         listing
     }
 
-    fn is_current(&self) -> bool {
-        self.settled && (self.changed.iter()).all(|(dir, then)| changed(dir) == *then)
+    fn is_current<'a>(&'a self, seen: &mut Seen<'a>) -> bool {
+        let mut is_as_then = |(dir, then): (&'a PathBuf, &Changed)| {
+            *seen.entry(dir).or_insert_with(|| changed(dir)) == *then
+        };
+        self.settled && self.changed.iter().all(&mut is_as_then)
     }
 }
 
@@ -203,9 +213,12 @@ mod tests {
         // As if all of that were long ago.
         for listing in index.dirs.lock().expect("not poisoned").values_mut() {
             listing.settled = true;
-            assert!(listing.is_current());
+            assert!(listing.is_current(&mut Seen::new()));
         }
-        let is_current = || index.dirs.lock().expect("not poisoned")[&bin].is_current();
+        let is_current = || {
+            let listings = index.dirs.lock().expect("not poisoned");
+            listings[&bin].is_current(&mut Seen::new())
+        };
         // Until the clock of the file system has gone on.
         let seen = (0..1_000_000).any(|_| {
             fs::remove_file(&alternative).expect("own file");
@@ -253,7 +266,7 @@ mod tests {
         }
         // What changed a moment ago may have changed again since.
         listing.settled = false;
-        assert!(!listing.is_current());
+        assert!(!listing.is_current(&mut Seen::new()));
     }
 
     #[test]

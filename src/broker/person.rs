@@ -215,10 +215,9 @@ impl PersonDoor {
             },
             ..Detail::default()
         };
-        // Only to keep them out of the log: nothing of them goes anywhere from here.
+        // To keep them out of the log: before the record, nothing of them goes anywhere from here.
         let values = broker.reveal(&selected, &variables, 0)?;
-        broker.hide_in_detail(&hide::named(&values), &mut detail)?;
-        drop(values);
+        let sanitizer = broker.hide_in_detail(&hide::named(&values), &mut detail)?;
         let start = Start {
             program: path,
             file: None,
@@ -255,7 +254,8 @@ impl PersonDoor {
             start,
             selected,
             variables,
-            value_min_bytes: 0,
+            values,
+            sanitizer,
             sanitizers: Vec::new(),
             detail,
         };

@@ -118,7 +118,11 @@ impl TrustedPath {
             fact: format!("cannot be examined: {error}"),
         };
         let canonical = fs::canonicalize(path).map_err(unreadable)?;
-        for file in follow(path).iter().chain([&canonical]) {
+        let mut way = follow(path);
+        if !way.contains(&canonical) {
+            way.push(canonical.clone());
+        }
+        for file in &way {
             require_unwritable_by_others(file)?;
         }
         Ok(Some(Program {
@@ -136,8 +140,11 @@ impl TrustedPath {
         directory: Option<&Path>,
         names: &NameIndex,
     ) -> Vec<policy::Program> {
-        let names = names.read(&self.dirs);
         let mut found = Vec::new();
+        if words.is_empty() {
+            return found;
+        }
+        let names = names.read(&self.dirs);
         for word in words {
             let place = if word.contains('/') {
                 directory.unwrap_or(Path::new("/")).join(word)

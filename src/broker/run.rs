@@ -54,9 +54,11 @@ pub(super) struct Job {
     pub(super) selected: Vec<Selected>,
     /// Those of each selected secret.
     pub(super) variables: Vec<Variables>,
-    /// A secret with a shorter sensitive value is not injected.
-    pub(super) value_min_bytes: usize,
-    /// They work behind the built-in one.
+    /// All values of all of them.
+    pub(super) values: Vec<Injection>,
+    /// The built-in one, which knows them.
+    pub(super) sanitizer: Sanitizer<SanitizerRun>,
+    /// They work behind that one.
     pub(super) sanitizers: Vec<CustomSanitizer>,
     /// What the records say of it.
     pub(super) detail: Detail,
@@ -107,7 +109,7 @@ impl Broker {
         cancel: &Cancel,
         output: Output<'_>,
     ) -> Result<Finished, RunError> {
-        let injections = self.reveal(&job.selected, &job.variables, job.value_min_bytes)?;
+        let injections = job.values;
         let mut short = Vec::new();
         let show = match output {
             Output::Raw(show) => Show::Raw(show),
@@ -122,8 +124,7 @@ impl Broker {
                         .map(|one| one.key.clone()),
                 );
                 short.dedup();
-                let values = hide::named(&injections).into_iter();
-                let mut sanitizer = self.sanitizer(values)?;
+                let mut sanitizer = job.sanitizer;
                 for custom in &job.sanitizers {
                     sanitizer = sanitizer.then(&*custom.identity().name, custom.start()?);
                 }

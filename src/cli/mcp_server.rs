@@ -25,9 +25,14 @@ pub(super) fn run(access: Access, args: McpServerArgs) -> Result<u8, Failure> {
     let opener = Arc::clone(&opening);
     let opener = Box::new(move || lock(&opener).open());
     let served = mcp::serve(opener, args.agent_id, fixed_project, args.approval_wait.0);
-    match &lock(&opening).failure {
+    // One that is still being opened has not failed.
+    let code = opening
+        .try_lock()
+        .ok()
+        .and_then(|opening| Some(opening.failure.as_ref()?.code()));
+    match code {
         // It was told when it happened.
-        Some(failure) => Ok(failure.code()),
+        Some(code) => Ok(code),
         None => Ok(served.map(|()| super::codes::DONE)?),
     }
 }

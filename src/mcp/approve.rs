@@ -1,34 +1,79 @@
 //! Asking a person: through the client where it can, else in another terminal.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
     ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
-    ElicitationSchema, EnumSchema, PrimitiveSchemaDefinition, ServerRequest,
+    ElicitationSchema, EnumSchema, InputRequiredResult, PrimitiveSchemaDefinition, ServerRequest,
 };
 use rmcp::service::{PeerRequestOptions, RequestContext, RequestHandle};
 use rmcp::{Peer, RoleServer};
+use tokio::sync::watch;
 
 use super::board::Board;
+use super::rounds::{Retry, Round, Rounds, asks_in_answers};
+use super::tools::closing;
 use crate::broker::{AgentDoor, Answer, By, Put, Unapproved};
+use crate::text::say;
 
 /// The one thing that a client asks its user for.
-const FIELD: &str = "answer";
+pub(super) const FIELD: &str = "answer";
 
 /// Where questions go.
 #[derive(Clone)]
 pub(super) struct Approvals {
     board: Board,
+    rounds: Rounds,
     wait: Duration,
 }
 
 impl Approvals {
     /// Each question waits for so long; none is asked where that is nothing.
     pub(super) fn new(wait: Duration) -> Self {
-        let board = Board::default();
-        Self { board, wait }
+        Self {
+            board: Board::default(),
+            rounds: Rounds::default(),
+            wait,
+        }
+    }
+
+    /// The question for a client that is asked in the answer to its request.
+    pub(super) fn form_in_answer(
+        &self,
+        put: &Put,
+        context: &RequestContext<RoleServer>,
+    ) -> Option<ElicitRequest> {
+        let is_asked = asks_in_answers(context) && can_elicit(context) && !self.wait.is_zero();
+        is_asked.then(|| form(put)).flatten()
+    }
+
+    /// The answer that asks. The question waits for the request to be sent again, until the time is over or the server ends.
+    pub(super) fn in_answer(
+        &self,
+        form: ElicitRequest,
+        round: Round,
+        running: watch::Receiver<bool>,
+    ) -> InputRequiredResult {
+        let (state, question) = self.rounds.ask(form, round);
+        let (rounds, wait) = (self.rounds.clone(), self.wait);
+        tokio::spawn(async move {
+            let why = tokio::select! {
+                () = tokio::time::sleep(wait) => Unapproved::TimedOut(wait),
+                () = closing(running.clone()) => Unapproved::Withdrawn,
+            };
+            let unanswered = rounds.take(&state);
+            let record =
+                move || unanswered.map(|Round { door, put, .. }| door.answered(put, Err(why)));
+            // Nobody is there to be refused what was asked for.
+            let _ = tokio::task::spawn_blocking(record).await;
+        });
+        question
+    }
+
+    /// The question that a request is sent again for.
+    pub(super) fn round(&self, retry: &Retry) -> Option<Round> {
+        self.rounds.take(&retry.state)
     }
 
     /// Asks, and waits for the answer: until the time is over, or nobody wants it any more.
@@ -86,19 +131,13 @@ impl Approvals {
             Ok(Some(pinned)) => pinned,
             Ok(None) => return Err(Unapproved::NoWay),
             Err(error) => {
-                tell(&format!("nobody can be asked: {error}"));
+                say(&format!("secretctl: nobody can be asked: {error}"));
                 return Err(Unapproved::NoWay);
             }
         };
-        tell("a command waits for an answer: secretctl approve");
+        say("secretctl: a command waits for an answer: secretctl approve");
         (&mut pinned.answer).await.map_err(|_| Unapproved::NoWay)
     }
-}
-
-/// Writes to the server's log, which is its standard error.
-fn tell(text: &str) {
-    // Where standard error is closed, there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "secretctl: {text}");
 }
 
 /// Whether the client asks its user with a form, which is what one means that does not say how.
@@ -108,25 +147,30 @@ fn can_elicit(context: &RequestContext<RoleServer>) -> bool {
     elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none())
 }
 
-/// None where the protocol does not let a server ask.
-async fn elicit(peer: &Peer<RoleServer>, put: &Put) -> Option<RequestHandle<RoleServer>> {
+fn form(put: &Put) -> Option<ElicitRequest> {
     let words = Answer::ALL.map(|answer| answer.as_str().to_owned());
     let answers = EnumSchema::builder(words.to_vec()).untitled().build();
     let schema = ElicitationSchema::builder()
         .required_property(FIELD, PrimitiveSchemaDefinition::Enum(answers))
         .build();
-    let request = ElicitRequest::new(ElicitRequestParams::FormElicitationParams {
-        meta: None,
-        message: put.text(),
-        requested_schema: schema.ok()?,
-    });
-    let request = ServerRequest::ElicitRequest(request);
+    Some(ElicitRequest::new(
+        ElicitRequestParams::FormElicitationParams {
+            meta: None,
+            message: put.text(),
+            requested_schema: schema.ok()?,
+        },
+    ))
+}
+
+/// None where the protocol does not let a server ask.
+async fn elicit(peer: &Peer<RoleServer>, put: &Put) -> Option<RequestHandle<RoleServer>> {
+    let request = ServerRequest::ElicitRequest(form(put)?);
     let options = PeerRequestOptions::no_options();
     peer.send_cancellable_request(request, options).await.ok()
 }
 
 /// What was chosen. Whatever is not one of the answers, and nothing else, is a no.
-fn chosen(result: &ElicitResult) -> Answer {
+pub(super) fn chosen(result: &ElicitResult) -> Answer {
     if result.action != ElicitationAction::Accept {
         return Answer::No;
     }

@@ -37,26 +37,22 @@ pub(super) fn mistakes(tool: &Tool, arguments: &JsonObject) -> Option<String> {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let mut found = Vec::new();
-    for (name, value) in arguments {
-        if found.len() == MISTAKES_MAX {
-            break;
-        }
-        match takes.get(name) {
-            None => found.push(unknown(name, takes)),
+    let wrong = arguments
+        .iter()
+        .filter_map(|(name, value)| match takes.get(name) {
+            None => Some(unknown(name, takes)),
             // It stands for one that is not given.
-            Some(_) if value.is_null() && !required.contains(&name.as_str()) => {}
-            Some(schema) => found.extend(wrong_type(name, value, schema)),
-        }
-    }
+            Some(_) if value.is_null() && !required.contains(&name.as_str()) => None,
+            Some(schema) => wrong_type(name, value, schema),
+        });
     let missing = required
         .iter()
-        .filter(|name| !arguments.contains_key(**name));
-    found.extend(missing.map(|name| format!("the argument {name} is missing")));
+        .filter(|name| !arguments.contains_key(**name))
+        .map(|name| format!("the argument {name} is missing"));
+    let found: Vec<String> = wrong.chain(missing).take(MISTAKES_MAX).collect();
     if found.is_empty() {
         return None;
     }
-    found.truncate(MISTAKES_MAX);
     let taken: Vec<String> = takes
         .iter()
         .map(|(name, schema)| {
@@ -214,6 +210,15 @@ mod tests {
         ] {
             assert_eq!(found(arguments).as_deref(), Some(text));
         }
+    }
+
+    #[test]
+    fn only_so_many_mistakes_are_told_at_once() {
+        let Value::Object(many) = json!({ "a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1 }) else {
+            panic!("an object")
+        };
+        let text = mistakes(&tool(), &many).expect("mistakes");
+        assert_eq!(text.lines().count(), MISTAKES_MAX + 1, "{text}");
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl Door {
         Ok(Arc::clone(open.insert(door)))
     }
 
+    /// Closes it for those who come next.
+    pub(super) fn close(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+    }
+
     /// The door, if it is open already.
     pub(super) fn if_open(&self) -> Option<Arc<AgentDoor>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWrite
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::messages::{Session, Taken};
+use super::skim::Skim;
 
 /// Longest line, in bytes: far more than any command line, and little enough to be held a few times.
 pub(super) const LINE_MAX_BYTES: usize = 16 * 1024 * 1024;
@@ -35,10 +36,9 @@ struct Output<W> {
 }
 
 /// What was read.
-#[derive(Debug, PartialEq, Eq)]
 enum Read {
     Line,
-    TooLong,
+    TooLong(Skim),
     End,
 }
 
@@ -114,10 +114,7 @@ async fn read<W: AsyncWrite + Unpin>(
     loop {
         let taken = match next(&mut input, &mut line).await {
             Ok(Read::Line) => output.session().take(&line),
-            Ok(Read::TooLong) => {
-                let text = format!("a message has at most {LINE_MAX_BYTES} bytes");
-                Taken::Refused(None, ErrorData::invalid_request(text, None))
-            }
+            Ok(Read::TooLong(skim)) => skim.taken(),
             // Half a line at the end is no message.
             Ok(Read::End) | Err(_) => return,
         };
@@ -134,9 +131,9 @@ async fn read<W: AsyncWrite + Unpin>(
     }
 }
 
-/// Reads a line without its end. Of a line that is too long, nothing is kept.
+/// Reads a line without its end. One that is too long is not kept, but skimmed.
 async fn next(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<Read> {
-    let mut too_long = false;
+    let mut skim: Option<Skim> = None;
     loop {
         let available = input.fill_buf().await?;
         if available.is_empty() {
@@ -144,16 +141,20 @@ async fn next(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io
         }
         let end = available.iter().position(|&byte| byte == b'\n');
         let piece = &available[..end.unwrap_or(available.len())];
-        too_long |= line.len() + piece.len() > LINE_MAX_BYTES;
-        if too_long {
-            line.clear();
-        } else {
-            line.extend_from_slice(piece);
+        if skim.is_none() && line.len() + piece.len() > LINE_MAX_BYTES {
+            let mut begun = Skim::default();
+            begun.read(line);
+            *line = Vec::new();
+            skim = Some(begun);
+        }
+        match &mut skim {
+            Some(skim) => skim.read(piece),
+            None => line.extend_from_slice(piece),
         }
         let consumed = end.map_or(available.len(), |end| end + 1);
         input.consume(consumed);
         if end.is_some() {
-            return Ok(if too_long { Read::TooLong } else { Read::Line });
+            return Ok(skim.map_or(Read::Line, Read::TooLong));
         }
     }
 }

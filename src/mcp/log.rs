@@ -3,7 +3,6 @@
 // The protocol's newest version has no logging any more; clients of the others have.
 #![expect(deprecated, reason = "older versions of the protocol have logging")]
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::RoleServer;
@@ -12,6 +11,7 @@ use rmcp::service::Peer;
 use tokio::sync::mpsc;
 
 use crate::broker::Notice;
+use crate::text::say;
 
 /// What clients see as the origin.
 const LOGGER: &str = "secretctl";
@@ -43,8 +43,7 @@ impl Log {
     /// Says what modules had to say. Their own words go to standard error alone: who wrote them may name keys that the client's agent
     /// may not know of.
     pub(super) fn notice(&self, notice: &Notice) {
-        // Where standard error is closed, there is nobody to tell.
-        let _ = writeln!(io::stderr().lock(), "secretctl: {notice}");
+        say(&format!("secretctl: {notice}"));
         let (level, text) = match notice {
             Notice::Said { module, .. } => (
                 LoggingLevel::Info,

@@ -202,7 +202,8 @@ fn typed(message: Map<String, Value>) -> Option<ClientJsonRpcMessage> {
     serde_json::from_value(Value::Object(message)).ok()
 }
 
-fn id_of(id: &Value) -> Option<RequestId> {
+/// The id of a request, if it can be one.
+pub(super) fn id_of(id: &Value) -> Option<RequestId> {
     match id {
         Value::String(text) => Some(RequestId::String(text.as_str().into())),
         Value::Number(number) => number.as_i64().map(RequestId::Number),

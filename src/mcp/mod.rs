@@ -16,7 +16,9 @@ mod messages;
 mod panic;
 mod refusal;
 mod roots;
+mod rounds;
 mod schema;
+mod skim;
 mod tools;
 mod visit;
 
@@ -26,16 +28,19 @@ use std::time::Duration;
 
 use rmcp::ServiceExt;
 use rmcp::transport::io::stdio_pipes;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tokio::sync::oneshot;
 
 pub use self::door::{Closed, LOCKED, Opener};
 pub use self::visit::{Greeting, ToolAnswer, VISITOR, VisitError, Visitor};
 
 use self::door::Door;
 
-/// Time for running commands to be ended and recorded when the client has gone.
+/// Time for running commands to be ended and recorded when the client has gone, and for the vault to be opened or not.
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
-/// Serves one client until it goes away. `agent_id` stands in for what the client calls itself. With `fixed_project`, commands run in the
+/// Serves one client until it goes away, or a signal asks for the end. `agent_id` stands in for what the client calls itself. With `fixed_project`, commands run in the
 /// door's project whatever roots the client has. A person who is asked about a command has `approval_wait` for the answer.
 pub fn serve(
     opener: Opener,
@@ -49,6 +54,7 @@ pub fn serve(
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let asked_to_end = end_at_signals()?;
     let result = runtime.block_on(async {
         let (log, messages) = log::Log::new();
         let roots = roots::Roots::new(fixed_project);
@@ -58,8 +64,9 @@ pub fn serve(
         let tools = tools::Tools::new(Arc::clone(&door), agent_id, roots, log, approvals);
         let running = tools.running();
         // The client gets its first answers while the vault is being opened.
+        let opened = Arc::clone(&door);
         let opening = tokio::task::spawn_blocking(move || {
-            if let Ok(door) = door.get() {
+            if let Ok(door) = opened.get() {
                 door.warm_up();
             }
         });
@@ -70,12 +77,34 @@ pub fn serve(
             tokio::spawn(log::forward(messages, service.peer().clone()));
             service.waiting().await.map_err(io::Error::other)
         };
-        let served = serve.await.map(drop);
-        running.end_all();
-        // What is wrong with the vault is known at the end, however soon that comes.
-        let _ = opening.await;
+        let served = tokio::select! {
+            served = serve => served.map(drop),
+            _ = asked_to_end => Ok(()),
+        };
+        let all = async {
+            running.end_all().await;
+            // What is wrong with the vault is known at the end, however soon that comes.
+            let _ = opening.await;
+            door.close();
+        };
+        // What takes longer, such as a program that asks for the password, is not waited for.
+        let _ = tokio::time::timeout(CLOSING_TIME, all).await;
         served
     });
-    runtime.shutdown_timeout(CLOSING_TIME);
+    // A thread may wait for input that never comes.
+    runtime.shutdown_background();
     result
+}
+
+/// Sent to when this process is asked to end: by a client that does not close its side, or from a terminal.
+fn end_at_signals() -> io::Result<oneshot::Receiver<()>> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let (sender, asked) = oneshot::channel();
+    std::thread::Builder::new().spawn(move || {
+        if signals.forever().next().is_some() {
+            // It may be ending already.
+            let _ = sender.send(());
+        }
+    })?;
+    Ok(asked)
 }

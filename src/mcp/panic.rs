@@ -1,12 +1,13 @@
 //! What is said of a fault inside. A panic's own text can quote what was being worked on, so only its place is told.
 
-use std::io::Write;
 use std::panic::{self, Location};
+
+use crate::text::say;
 
 /// From now on, panics of this process are told with their place alone, on standard error.
 pub(super) fn tell_only_places() {
     panic::set_hook(Box::new(|info| {
-        let _ = writeln!(std::io::stderr().lock(), "{}", text(info.location()));
+        say(&text(info.location()));
     }));
 }
 

@@ -125,7 +125,7 @@ fn next(error: &RunError) -> String {
             "\nA person can bind its fields: secretctl set KEY --binding VARIABLE=FIELD.".to_owned()
         }
         RunError::Reserved(_) => {
-            "\nA person can bind another variable: secretctl set KEY --unbind VARIABLE --binding OTHER=FIELD."
+            "\nUse another env_prefix; without one, a person can bind another variable: secretctl set KEY --unbind VARIABLE --binding OTHER=FIELD."
                 .to_owned()
         }
         RunError::Variable { .. } | RunError::SameVariable { .. } => {

@@ -54,13 +54,26 @@ pub(super) struct Tools {
     tool_router: ToolRouter<Self>,
 }
 
-/// Ends commands that run when the client has gone.
+/// Ends the requests that are being answered, and the questions that wait for a client: each of them has a receiver.
 pub(super) struct Running(watch::Sender<bool>);
 
 impl Running {
-    pub(super) fn end_all(&self) {
-        self.0.send_replace(true);
+    /// Takes part until this is dropped.
+    pub(super) fn enter(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
     }
+
+    /// Waits until all is recorded.
+    pub(super) async fn end_all(&self) {
+        self.0.send_replace(true);
+        self.0.closed().await;
+    }
+}
+
+/// Over when all are to end.
+pub(super) async fn closing(mut running: watch::Receiver<bool>) {
+    // It is an error only if nobody is left to say so, which comes to the same.
+    let _ = running.wait_for(|ends| *ends).await;
 }
 
 impl Tools {
@@ -216,6 +229,7 @@ impl ServerHandler for Tools {
         if let Some(mistakes) = arguments::mistakes(tool, &given) {
             return Ok(refuse(mistakes).into());
         }
+        let _running = self.running.enter();
         let context = ToolCallContext::new(self, request, context);
         self.tool_router.call(context).await
     }

@@ -80,6 +80,14 @@ impl<H: ClientHandler> Agent<H> {
             .await
     }
 
+    /// Has a command with this secret connect to a socket, with a network as all the rules here allow it, and gives what became of it.
+    pub(crate) async fn connects(&self, key: &str, socket: &Path) -> String {
+        let code = "import socket, sys\ntry: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n\
+            except OSError as error: print(error.strerror)\nelse: print('connected')";
+        let arguments = json!({ "keys": [key], "command": "python3", "args": ["-c", code, socket], "cwd": "." });
+        self.call("secret_run", arguments).await.output().1
+    }
+
     /// Says good-bye and waits for the server's end.
     pub(crate) async fn stop(mut self) {
         self.client.close().await.expect("the server ends");

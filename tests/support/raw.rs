@@ -120,4 +120,14 @@ impl Raw {
         assert!(self.child.wait().expect("it ends").success());
         assert_eq!(self.lines.recv_timeout(DEADLINE).ok(), None);
     }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end of a server whose input stays open. It is without a fault.
+    #[track_caller]
+    pub(crate) fn ends(mut self) {
+        assert!(self.child.wait().expect("it ends").success());
+    }
 }

@@ -6,11 +6,13 @@ use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 use tokio::task::JoinHandle;
 
-use super::Tools;
+use super::{Tools, closing};
 use crate::broker::{
-    AgentDoor, Approved, Cancel, Progress, RunAnswer, RunError, RunRequest, Unanswered, Unapproved,
+    AgentDoor, Approved, By, Cancel, Progress, RunAnswer, RunError, RunRequest, Unanswered,
+    Unapproved,
 };
 use crate::mcp::refusal::Refusal;
+use crate::mcp::rounds::{Answered, Retry, Round};
 
 /// Questions about one request: what has changed while a person thought is asked about once more.
 const QUESTIONS_MAX: usize = 2;
@@ -30,16 +32,17 @@ impl Tools {
         &self,
         agent: String,
         request: RunRequest,
+        retry: Option<Retry>,
         progress: &Arc<Progress>,
         context: &RequestContext<RoleServer>,
-    ) -> Result<RunAnswer, Refusal> {
-        let (cancel, mut approved) = (Cancel::new(), None);
+    ) -> Result<Answered<RunAnswer>, Refusal> {
+        let cancel = Cancel::new();
         let (gone, ended) = (self.gone(context), cancel.clone());
         let _watcher = Watcher(tokio::spawn(async move {
             gone.await;
             ended.cancel();
         }));
-        let mut questions = 0;
+        let (mut approved, mut questions) = self.resumed(&agent, retry).await?;
         loop {
             let place = self.queue.enter(context).await?;
             let (request, cancel, progress) =
@@ -52,15 +55,39 @@ impl Tools {
                 ended => ended.map(Ok),
             };
             let (door, unanswered) = match self.ask(agent.clone(), run).await? {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Answered::Done(answer)),
                 Err(unanswered) => unanswered,
             };
             // A person may take longer than others should wait for their commands.
             drop(place);
             let asked = self.approve(&door, &agent, *unanswered, questions, context);
-            approved = Some(asked.await?);
+            match asked.await? {
+                Answered::Done(yes) => approved = Some(yes),
+                Answered::Asks(question) => return Ok(Answered::Asks(question)),
+            }
             questions += 1;
         }
+    }
+
+    /// What has come of the request so far, if it was sent before: a person's yes, and how many questions there were. One whose
+    /// question waits no longer is as good as new.
+    async fn resumed(
+        &self,
+        agent: &str,
+        retry: Option<Retry>,
+    ) -> Result<(Option<Approved>, usize), Refusal> {
+        let round = |retry: Retry| Some((self.approvals.round(&retry)?, retry.answer));
+        let Some((round, answer)) = retry.and_then(round) else {
+            return Ok((None, 0));
+        };
+        let Round {
+            door,
+            put,
+            questions,
+        } = round;
+        let answered = move |door: &AgentDoor| door.answered(put, Ok((answer, By::Client)));
+        let approved = self.ask_at(&door, agent, answered).await?;
+        Ok((Some(approved), questions))
     }
 
     /// Asks a person. After the answer all is decided anew, so that what has changed meanwhile is asked again: once.
@@ -71,7 +98,7 @@ impl Tools {
         unanswered: Unanswered,
         questions: usize,
         context: &RequestContext<RoleServer>,
-    ) -> Result<Approved, Refusal> {
+    ) -> Result<Answered<Approved>, Refusal> {
         if questions >= QUESTIONS_MAX {
             let changed =
                 move |door: &AgentDoor| Err(door.unapproved(unanswered, Unapproved::Changed));
@@ -80,10 +107,20 @@ impl Tools {
         let put = self
             .ask_at(door, agent, move |door| door.put(unanswered))
             .await?;
+        if let Some(form) = self.approvals.form_in_answer(&put, context) {
+            let round = Round {
+                door: Arc::clone(door),
+                put,
+                questions: questions + 1,
+            };
+            let running = self.running.enter();
+            let question = self.approvals.in_answer(form, round, running);
+            return Ok(Answered::Asks(question));
+        }
         let gone = self.gone(context);
         let answer = self.approvals.ask(door, &put, context, gone).await;
         let answered = move |door: &AgentDoor| door.answered(put, answer);
-        self.ask_at(door, agent, answered).await
+        self.ask_at(door, agent, answered).await.map(Answered::Done)
     }
 
     /// Over when the request is cancelled or its client has gone.
@@ -91,11 +128,11 @@ impl Tools {
         &self,
         context: &RequestContext<RoleServer>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (token, mut closing) = (context.ct.clone(), self.running.0.subscribe());
+        let (token, closing) = (context.ct.clone(), closing(self.running.enter()));
         async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                _ = closing.wait_for(|closing| *closing) => {}
+                () = closing => {}
             }
         }
     }

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rmcp::handler::server::tool::{InputResponses, RequestState, schema_for_output};
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::model::ProgressNotificationParam;
 use rmcp::service::RequestContext;
@@ -14,6 +15,7 @@ use super::Tools;
 use crate::broker::{Progress, RunRequest};
 use crate::mcp::answers::run::{BoundRunInput, RunInput, RunOutput};
 use crate::mcp::refusal::{Refusal, failed, optional, parse, refuse};
+use crate::mcp::rounds::{Answered, Retry};
 use crate::name::SecretName;
 use crate::time::Span;
 
@@ -28,6 +30,7 @@ impl Tools {
         name = "secret_run",
         title = "Run with secrets",
         description = "Run a command with secrets in its environment. The policy decides; secrets are hidden in the output.",
+        output_schema = schema_for_output::<RunOutput>(),
         annotations(
             title = "Run with secrets",
             read_only_hint = false,
@@ -39,15 +42,19 @@ impl Tools {
     async fn secret_run(
         &self,
         Parameters(input): Parameters<RunInput>,
+        RequestState(state): RequestState,
+        InputResponses(responses): InputResponses,
         context: RequestContext<RoleServer>,
-    ) -> Result<Json<RunOutput>, Refusal> {
-        self.run(run_request(input)?, context).await
+    ) -> Result<Answered<Json<RunOutput>>, Refusal> {
+        let retry = Retry::new(state, responses);
+        self.run(run_request(input)?, retry, context).await
     }
 
     #[tool(
         name = "secret_run_with_bindings",
         title = "Run with a secret's bindings",
         description = "Run a command with one secret, whose bindings say which environment variables get which of its fields.",
+        output_schema = schema_for_output::<RunOutput>(),
         annotations(
             title = "Run with a secret's bindings",
             read_only_hint = false,
@@ -59,8 +66,11 @@ impl Tools {
     async fn secret_run_with_bindings(
         &self,
         Parameters(input): Parameters<BoundRunInput>,
+        RequestState(state): RequestState,
+        InputResponses(responses): InputResponses,
         context: RequestContext<RoleServer>,
-    ) -> Result<Json<RunOutput>, Refusal> {
+    ) -> Result<Answered<Json<RunOutput>>, Refusal> {
+        let retry = Retry::new(state, responses);
         let key: SecretName = parse("key", &input.key)?;
         let request = RunRequest {
             keys: vec![parse("key", key.as_str())?],
@@ -71,7 +81,7 @@ impl Tools {
             timeout: optional::<Span>("timeout", input.timeout)?.map(|span| span.0),
             ..RunRequest::default()
         };
-        self.run(request, context).await
+        self.run(request, retry, context).await
     }
 }
 
@@ -79,19 +89,18 @@ impl Tools {
     async fn run(
         &self,
         mut request: RunRequest,
+        retry: Option<Retry>,
         context: RequestContext<RoleServer>,
-    ) -> Result<Json<RunOutput>, Refusal> {
+    ) -> Result<Answered<Json<RunOutput>>, Refusal> {
         let progress = Arc::new(Progress::default());
         request.roots = self.roots.current(&context).await;
-        let work = self.answer(self.agent(&context), request, &progress, &context);
+        let work = self.answer(self.agent(&context), request, retry, &progress, &context);
         let answer = reporting(work, &progress, &context).await;
         self.warm_up();
-        let output = RunOutput::from(answer?);
-        // A command that was ended by its time limit has failed, whatever it wrote until then.
-        if output.was_ended() {
-            Err(failed(&output))
-        } else {
-            Ok(Json(output))
+        match answer?.map(RunOutput::from) {
+            // A command that was ended by its time limit has failed, whatever it wrote until then.
+            Answered::Done(output) if output.was_ended() => Err(failed(&output)),
+            answered => Ok(answered.map(Json)),
         }
     }
 }

@@ -238,7 +238,9 @@ fn who_holds_the_anchor_stops_nobody() {
 
 #[test]
 fn the_status_names_what_was_changed() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::empty();
+    // As people have it.
+    sandbox.secretctl(["init"]).answer().succeeded();
     sandbox.set("API_KEY", "x");
     let status = sandbox.secretctl(["status"]).answer().succeeded();
     let names: Vec<&str> = status

@@ -14,7 +14,9 @@ const VALUE_MAX_BYTES: usize = 1024 * 1024;
 
 #[test]
 fn help_and_sessions_read_as_they_should() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::empty();
+    // As people have it.
+    sandbox.secretctl(["init"]).answer().succeeded();
     sandbox.set("API_KEY", "sk-abc123xyz");
     sandbox.set("aws/access_key", "AKIA0123456789");
     let file = sandbox.home().join("password");

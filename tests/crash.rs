@@ -13,11 +13,17 @@ use rustix::process::Signal;
 use secretctl::broker::{Outside, PersonDoor};
 use secretctl::name::SecretName;
 use secretctl::secret::SecretBytes;
-use secretctl::vault::{Change, Entry, LockedVault, Metadata, UnlockError};
+use secretctl::vault::{Change, Entry, KdfParams, LockedVault, Metadata, UnlockError};
 use support::go_vault::{GO_PASSWORD, GoSecret, GoVault};
-use support::{Answer, Invocation, PASSWORD, SECRETCTL, Sandbox};
+use support::{Answer, INIT, Invocation, PASSWORD, SECRETCTL, Sandbox};
 
 const NEW_PASSWORD: &str = "incorrect zebra charger clip";
+/// The least that Argon2id knows: the password is hashed thousands of times here.
+const CHEAP: KdfParams = KdfParams {
+    memory_kib: 8,
+    passes: 1,
+    lanes: 1,
+};
 /// Most writes of a command that are expected: one that makes more has another fault.
 const WRITES_MAX: usize = 1000;
 
@@ -85,9 +91,8 @@ impl Scene {
 
     fn with_secrets() -> Self {
         let sandbox = Sandbox::empty();
-        // As cheap a password as there can be: it is hashed a thousand times here.
-        let init = sandbox.secretctl(["init", "--kdf", "19MiB,2,1"]);
-        init.answer().succeeded();
+        let (vault, password) = (sandbox.vault(), secret(PASSWORD));
+        PersonDoor::create(&vault, &password, CHEAP, &outside(&sandbox)).expect("a vault");
         sandbox.set("OLD", "an old value");
         sandbox.set("db/password", "first");
         sandbox
@@ -113,7 +118,7 @@ impl Scene {
     }
 
     fn copy(&self) -> Sandbox {
-        let copy = Sandbox::empty();
+        let copy = Sandbox::in_memory();
         let mut cp = Command::new("cp");
         cp.arg("-a")
             .arg(self.original.home().join("."))
@@ -242,7 +247,7 @@ impl State {
     /// The vault takes changes, and set and log are whole; where there is no vault, one can be made.
     fn is_usable(&self, sandbox: &Sandbox, place: &str) {
         let Self::Vault(password, _) = self else {
-            let answer = sandbox.secretctl(["init"]).answer();
+            let answer = sandbox.secretctl(INIT).answer();
             assert_eq!(answer.code, 0, "{place}\ninit: {answer}");
             return;
         };
@@ -250,12 +255,7 @@ impl State {
         let vault = locked
             .unlock(&secret(password), 0)
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
-        let outside = Outside {
-            state_dir: Some(sandbox.anchors()),
-            runtime_dir: None,
-            ..Outside::default()
-        };
-        let door = PersonDoor::new(vault, &outside);
+        let door = PersonDoor::new(vault, &outside(sandbox));
         // The anchor does not lead.
         door.enter()
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
@@ -264,6 +264,14 @@ impl State {
             .unwrap_or_else(|error| panic!("{place}\n{error}"));
         let verified = door.verify().expect("readable");
         assert_eq!(verified.problems, [""; 0], "{place}");
+    }
+}
+
+/// Where the anchor of a sandbox is.
+fn outside(sandbox: &Sandbox) -> Outside {
+    Outside {
+        state_dir: Some(sandbox.anchors()),
+        ..Outside::default()
     }
 }
 
@@ -287,7 +295,7 @@ macro_rules! cases {
 }
 
 cases! {
-    making_a_vault: Scene::new(Sandbox::empty()), ["init"], "", "Created a vault";
+    making_a_vault: Scene::new(Sandbox::empty()), INIT, "", "Created a vault";
     a_new_secret: Scene::with_secrets(), ["set", "NEW"], "a new value", "Stored NEW";
     a_new_value: Scene::with_secrets(), ["set", "OLD"], "another value", "Updated OLD";
     new_metadata: Scene::with_secrets(), ["set", "OLD", "--tags", "c", "--notes", ""], "", "Updated OLD";

@@ -100,7 +100,7 @@ fn task(formula: u8, key: u16, place: &[u8], data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_connection_that_asks_for_nothing_does_not_keep_the_session_open() {
-    let session = Session::open(&["--idle", "2s"]);
+    let session = Session::open(&["--idle", "4s"]);
     let mut idle = session.connect();
     assert!(ask(&mut idle, b"h").is_some());
     wait_until("the end of the keeper", || {

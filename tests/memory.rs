@@ -15,8 +15,9 @@ use memory::Wanted;
 use rmcp::model::{CallToolRequest, ClientRequest, ServerResult};
 use rmcp::service::{PeerRequestOptions, RequestHandle, RoleClient};
 use rustix::process::Signal;
-use secretctl::crypto::{self, KdfParams, Key, SALT_BYTES};
+use secretctl::crypto::{self, Key, SALT_BYTES};
 use secretctl::secret::{KeyMemory, SecretBytes, key_memory};
+use secretctl::vault::KDF_FLOOR;
 use serde_json::{Value, json};
 use support::agent::{Agent, Reply, params};
 use support::process::{self, Mark, wait_until};
@@ -285,7 +286,7 @@ fn keys(sandbox: &Sandbox) -> Keys {
     let (salt, hashing, generation) = (read("vault.salt"), row("password"), row("generation"));
     let password = SecretBytes::from_vec(PASSWORD.into());
     let both_salts = [salt.as_slice(), &hashing[..SALT_BYTES]].concat();
-    let master = crypto::password_key(&password, &both_salts, KdfParams::DEFAULT).expect("a key");
+    let master = crypto::password_key(&password, &both_salts, KDF_FLOOR).expect("a key");
     let wrapping = crypto::derive(&master, &id, "dek-v1").expect("a key");
     let created_at: jiff::Timestamp = (meta["created_at"].as_str())
         .and_then(|text| text.parse().ok())

@@ -151,7 +151,8 @@ fn a_password_on_the_command_line_comes_before_the_session() {
 fn a_session_ends_by_itself() {
     let sandbox = vault();
     for limit in ["--ttl", "--idle"] {
-        unlock(&sandbox, &[limit, "1s"]);
+        // Long enough that its process is found.
+        unlock(&sandbox, &[limit, "4s"]);
         let pid = keeper(&sandbox);
         wait_until("the end of the keeper", || !process::all().contains(&pid));
         assert!(!is_open(&sandbox));

@@ -31,6 +31,8 @@ use tempfile::TempDir;
 pub(crate) const SECRETCTL: &str = env!("CARGO_BIN_EXE_secretctl");
 /// The master password of every vault made here.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// Makes a vault whose password costs as little as it may: thousands of commands hash it here.
+pub(crate) const INIT: [&str; 3] = ["init", "--kdf", "19MiB,2,1"];
 /// The directory for state in the home directory.
 const STATE: &str = ".state";
 /// That for sockets.
@@ -46,7 +48,22 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// Without a vault.
     pub(crate) fn empty() -> Self {
-        let home = tempfile::Builder::new().prefix("secretctl-test-").tempdir();
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// The same, on a file system in memory if there is one: there nothing is waited for that only the end of the machine could lose.
+    pub(crate) fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            Self::below(memory)
+        } else {
+            Self::empty()
+        }
+    }
+
+    fn below(dir: &Path) -> Self {
+        let mut home = tempfile::Builder::new();
+        let home = home.prefix("secretctl-test-").tempdir_in(dir);
         Self {
             home: home.expect("a temporary directory"),
         }
@@ -55,7 +72,7 @@ impl Sandbox {
     /// With an empty vault.
     pub(crate) fn new() -> Self {
         let sandbox = Self::empty();
-        sandbox.secretctl(["init"]).answer().succeeded();
+        sandbox.secretctl(INIT).answer().succeeded();
         sandbox
     }
 

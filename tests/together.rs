@@ -12,7 +12,7 @@ use support::agent::Agent;
 use support::{Answer, Sandbox};
 
 /// How often each of them does what it does: it takes about a minute on two cores.
-const ROUNDS: usize = 65;
+const ROUNDS: usize = 240;
 const WRITERS: usize = 3;
 
 /// Nobody hears of the others.

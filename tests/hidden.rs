@@ -116,7 +116,7 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("env_prefix", "X_"),
         ("cwd", "missing"),
         ("timeout", "soon"),
-        ("timeout", "1s"),
+        ("timeout", "20s"),
     ] {
         for keys in [
             json!([KEY]),

@@ -334,7 +334,14 @@ pub(super) fn write(stream: &mut impl Write, frame: &[u8]) -> io::Result<()> {
 /// Waits for a frame; none at the end of the stream.
 pub(super) fn read(stream: &mut impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut bytes = [0; LENGTH_BYTES];
-    match stream.read(&mut bytes)? {
+    let first = loop {
+        match stream.read(&mut bytes) {
+            // By a signal to this process, which says nothing of the other one.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
+    match first {
         0 => return Ok(None),
         some => stream.read_exact(&mut bytes[some..])?,
     }

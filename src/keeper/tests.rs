@@ -1,5 +1,7 @@
 //! What is understood, what is not, and what nobody gets.
 
+use std::io::{self, Read};
+
 use proptest::prelude::*;
 
 use super::protocol::{self, Facts, Request, Start};
@@ -21,6 +23,28 @@ fn task<'a>(formula: Formula, key: u16, place: &'a [u8], data: &'a [u8]) -> Task
         place,
         data,
     }
+}
+
+/// Gives a byte at a time, each after a signal.
+struct Interrupted<'a>(&'a [u8], bool);
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        match self.1 {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => self.0.read(&mut to[..1]),
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_the_reader_is_no_end_of_the_session() {
+    let frame = protocol::hello();
+    let mut stream = Interrupted(&frame, false);
+    let read = protocol::read(&mut stream).expect("readable");
+    assert_eq!(read.as_deref().map(Vec::as_slice), Some(body(&frame)));
+    assert_eq!(protocol::read(&mut stream).expect("readable"), None);
 }
 
 #[test]

@@ -208,12 +208,8 @@ impl Commit for Transaction<'_> {
 }
 
 fn audit_keys(keys: AuditKeys) -> audit::Keys {
-    audit::Keys {
-        vault_id: keys.vault_id,
-        epochs: audit::Epochs::new(epochs(keys.epochs)),
-        head: keys.head,
-        anchor: keys.anchor,
-    }
+    let epochs = audit::Epochs::new(epochs(keys.epochs));
+    audit::Keys::new(keys.vault_id, epochs, keys.head, keys.anchor)
 }
 
 fn epochs(epochs: Vec<AuditEpoch>) -> Vec<audit::Epoch> {

@@ -29,6 +29,7 @@ const FILE_MODE: u32 = 0o600;
 const MAGIC: &[u8; 8] = b"SCTLANC1";
 const BODY_BYTES: usize = MAGIC.len() + 2 * size_of::<i64>() + MAC_BYTES;
 const FILE_BYTES: usize = BODY_BYTES + MAC_BYTES;
+const NOT_AUTHENTIC: CryptoError = CryptoError::NotAuthentic;
 
 /// The file of one vault's anchor.
 #[derive(Debug, Clone)]
@@ -58,17 +59,25 @@ impl Anchored {
     fn to_bytes(self, keys: &Keys) -> Result<Vec<u8>, CryptoError> {
         let (sequence, time) = (self.sequence.to_be_bytes(), self.time_ns.to_be_bytes());
         let body = [MAGIC.as_slice(), &sequence, &time, &self.hash].concat();
-        let mac = crypto::mac(&keys.anchor, &[&keys.vault_id, &body])?;
-        Ok([body.as_slice(), &mac].concat())
+        let mac = crypto::mac(keys.anchor.key(), &[&keys.vault_id, &body])?;
+        let bytes = [body.as_slice(), &mac].concat();
+        keys.anchor.made(&bytes, self);
+        Ok(bytes)
     }
 
     /// None if it is not as this vault wrote it.
     fn from_bytes(bytes: &[u8], keys: &Keys) -> Result<Option<Self>, CryptoError> {
-        let Some((body, mac)) = bytes.split_first_chunk::<BODY_BYTES>() else {
-            return Ok(None);
-        };
-        let is_valid = crypto::mac_is_valid(&keys.anchor, &[&keys.vault_id, body], mac)?;
-        Ok(is_valid.then(|| Self::from_body(body)).flatten())
+        let authentic = keys.anchor.open(bytes, |key| {
+            let (body, mac) = (bytes.split_first_chunk::<BODY_BYTES>()).ok_or(NOT_AUTHENTIC)?;
+            match crypto::mac_is_valid(key, &[&keys.vault_id, body], mac)? {
+                true => Self::from_body(body).ok_or(NOT_AUTHENTIC),
+                false => Err(NOT_AUTHENTIC),
+            }
+        });
+        match authentic {
+            Err(NOT_AUTHENTIC) => Ok(None),
+            known => known.map(Some),
+        }
     }
 
     fn from_body(body: &[u8; BODY_BYTES]) -> Option<Self> {

@@ -269,16 +269,19 @@ impl Head {
 
     pub(super) fn read(connection: &Connection, keys: &Keys) -> Result<Self, AuditError> {
         let sealed = metadata(connection, HEAD_ROW)?.ok_or(AuditError::NoHead)?;
-        let opened =
-            crypto::open(&keys.head, &head_place(keys), &sealed).map_err(|error| match error {
+        keys.head.open(&sealed, |key| {
+            let opened = crypto::open(key, &head_place(keys), &sealed);
+            let opened = opened.map_err(|error| match error {
                 CryptoError::NotAuthentic => AuditError::ForgedHead,
                 other => other.into(),
             })?;
-        Self::from_bytes(opened.expose()).ok_or(AuditError::ForgedHead)
+            Self::from_bytes(opened.expose()).ok_or(AuditError::ForgedHead)
+        })
     }
 
     pub(super) fn write(&self, connection: &Connection, keys: &Keys) -> Result<(), AuditError> {
-        let sealed = crypto::seal(&keys.head, &head_place(keys), &self.to_bytes())?;
+        let sealed = crypto::seal(keys.head.key(), &head_place(keys), &self.to_bytes())?;
+        keys.head.made(&sealed, *self);
         let statement = "INSERT OR REPLACE INTO metadata (name, value) VALUES (?1, ?2)";
         connection
             .prepare_cached(statement)?

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod anchor;
+mod cached;
 mod chain;
 mod entry;
 mod epochs;
@@ -31,6 +32,7 @@ use ulid::Ulid;
 
 use crate::crypto::{self, CryptoError, Key};
 
+use cached::CachedKey;
 use chain::{Hash, Head, Row};
 
 pub use anchor::{Anchor, AnchorState, Anchored};
@@ -110,9 +112,21 @@ pub struct Keys {
     /// Those of the records.
     pub epochs: Epochs,
     /// Seals the head of the chain.
-    pub head: Key,
+    head: CachedKey<Head>,
     /// Authenticates the anchor.
-    pub anchor: Key,
+    anchor: CachedKey<Anchored>,
+}
+
+impl Keys {
+    /// The keys of a vault's log: `head` seals the head of the chain, `anchor` authenticates the anchor.
+    pub fn new(vault_id: [u8; 16], epochs: Epochs, head: Key, anchor: Key) -> Self {
+        Self {
+            vault_id,
+            epochs,
+            head: head.into(),
+            anchor: anchor.into(),
+        }
+    }
 }
 
 /// An open change of the vault, which becomes durable together with its record.

@@ -393,12 +393,13 @@ fn add_records(place: &Place, count: usize) -> Result<()> {
 
 fn log(vault: &Vault) -> Log {
     let keys = vault.audit_keys();
-    Log::new(audit::Keys {
-        vault_id: keys.vault_id,
-        epochs: Epochs::new(keys.epochs.into_iter().map(epoch).collect()),
-        head: keys.head,
-        anchor: keys.anchor,
-    })
+    let epochs = Epochs::new(keys.epochs.into_iter().map(epoch).collect());
+    Log::new(audit::Keys::new(
+        keys.vault_id,
+        epochs,
+        keys.head,
+        keys.anchor,
+    ))
 }
 
 fn epoch(keys: AuditEpoch) -> Epoch {

@@ -178,7 +178,7 @@ fn what_is_wrong_with_the_file_is_told_apart() {
     );
     scene.holds(5);
     let other = Log::new(Keys {
-        anchor: key(9),
+        anchor: key(9).into(),
         ..keys(1)
     })
     .with_anchor(log.anchor().cloned());

@@ -40,12 +40,8 @@ impl Commit for Change<'_> {
 }
 
 fn keys(epochs: u8) -> Keys {
-    Keys {
-        vault_id: [9; 16],
-        epochs: Epochs::new((0..epochs).map(epoch).collect()),
-        head: key(3),
-        anchor: key(4),
-    }
+    let epochs = Epochs::new((0..epochs).map(epoch).collect());
+    Keys::new([9; 16], epochs, key(3), key(4))
 }
 
 fn key(byte: u8) -> Key {

@@ -93,7 +93,7 @@ use crate::audit::{self, Action, Commit, Detail, Log, Recorded, Source};
 use crate::name::SecretName;
 use crate::policy::{Policy, PolicyError};
 use crate::vault::{AuditEpoch, AuditKeys, Transaction, Vault};
-use crate::wasm::Host;
+use crate::wasm::SanitizerModule;
 
 /// The policy file's name in the vault's directory.
 pub const POLICY_FILE: &str = "mcp-policy.yaml";
@@ -129,9 +129,10 @@ impl Broker {
         self.judge.policy()
     }
 
-    /// The Wasm modules.
-    fn host(&self) -> Result<&Host, RunError> {
-        self.judge.host()
+    /// The built-in module that hides.
+    fn built_in_sanitizer(&self) -> Result<&SanitizerModule, RunError> {
+        let host = self.judge.host()?;
+        host.sanitizer().map_err(RunError::Host)
     }
 
     /// The helper program, looked up when it is first needed.

@@ -208,7 +208,8 @@ impl AgentDoor {
         policy: &Policy,
         sanitizers: &[CustomSanitizer],
     ) -> Result<Vec<Module>, RunError> {
-        let host = self.broker.host()?;
+        let built_in = self.broker.judge.built_in()?.identity();
+        let sanitizer = self.broker.built_in_sanitizer()?.identity();
         let logged = |identity: &Identity| Module {
             name: identity.name.clone(),
             sha256: identity.sha256.clone(),
@@ -218,8 +219,8 @@ impl AgentDoor {
             sha256: pinned.sha256().to_owned(),
         });
         let sanitizers = sanitizers.iter().map(CustomSanitizer::identity);
-        let sanitizers = std::iter::once(host.sanitizer().identity()).chain(sanitizers);
-        Ok(std::iter::once(logged(host.policy().identity()))
+        let sanitizers = std::iter::once(sanitizer).chain(sanitizers);
+        Ok(std::iter::once(logged(built_in))
             .chain(policies)
             .chain(sanitizers.map(logged))
             .collect())

@@ -26,7 +26,7 @@ use crate::policy::{
 };
 use crate::time;
 use crate::vault::{Entry, Vault};
-use crate::wasm::{Cache, CustomSanitizer, Host, Notice};
+use crate::wasm::{Cache, CustomSanitizer, Host, Notice, PolicyModule};
 
 /// The policy file, the modules, and the programs of this machine.
 pub(super) struct Judge {
@@ -130,6 +130,11 @@ impl Judge {
         Ok(self.host.get_or_init(|| host))
     }
 
+    /// The built-in module that decides.
+    pub(super) fn built_in(&self) -> Result<&PolicyModule, RunError> {
+        self.host()?.policy().map_err(RunError::Host)
+    }
+
     /// What modules had to say since this was asked last.
     pub(super) fn take_notices(&self) -> Vec<Notice> {
         self.host.get().map_or_else(Vec::new, Host::take_notices)
@@ -191,7 +196,7 @@ impl Judge {
             tags: Vec::new(),
         };
         let asked = question(Purpose::Inject, agent, names.iter().map(key).collect());
-        let decided = (self.host()?.policy()).decide(policy.guest_document(), &asked);
+        let decided = self.built_in()?.decide(policy.guest_document(), &asked);
         let decision = decided.map_err(RunError::PolicyModule)?;
         Ok(decision
             .grant()
@@ -209,8 +214,7 @@ impl Judge {
         request: &Request,
         tags: &Tags<'_>,
     ) -> Result<Decision, RunError> {
-        let host = self.host()?;
-        let built_in = host.policy().decide(policy.guest_document(), request);
+        let built_in = self.built_in()?.decide(policy.guest_document(), request);
         let mut decision = built_in.map_err(RunError::PolicyModule)?;
         let mut left = request.clone();
         for (number, pinned) in policy.modules().iter().enumerate() {
@@ -224,7 +228,7 @@ impl Judge {
                     key.tags = tags(&key.name)?;
                 }
             }
-            let module = host.custom().policy(&self.modules, pinned)?;
+            let module = self.host()?.custom().policy(&self.modules, pinned)?;
             decision = decision.and(module.decide(&left)?);
             if let Some(denial) = withheld(pinned, &left, &decision) {
                 decision = Decision::Deny(denial);
@@ -305,6 +309,8 @@ impl Judge {
         for pinned in policy.modules() {
             custom.policy(&self.modules, pinned)?;
         }
+        self.built_in()?;
+        self.host()?.sanitizer().map_err(RunError::Host)?;
         self.sanitizers(policy).map(drop)
     }
 
@@ -317,7 +323,7 @@ impl Judge {
 
     /// Has the built-in module read the policy file, as each request does.
     pub(super) fn try_built_in(&self, policy: &Policy) -> Result<(), RunError> {
-        let decision = (self.host()?.policy()).decide(policy.guest_document(), &trial());
+        let decision = self.built_in()?.decide(policy.guest_document(), &trial());
         decision.map(drop).map_err(RunError::PolicyModule)
     }
 

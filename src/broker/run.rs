@@ -206,7 +206,7 @@ impl Broker {
             secrets.push((name, value));
         }
         secrets.extend(password.iter().map(|password| (PASSWORD_MARKER, password)));
-        Ok(Sanitizer::new(self.host()?.sanitizer().start(secrets)?))
+        Ok(Sanitizer::new(self.built_in_sanitizer()?.start(secrets)?))
     }
 }
 

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::{Cache, Found};
+use super::config::Author;
 use super::engine::Place;
 use super::file::{ModuleFile, Stamp};
 use super::limits::Ticker;
 use super::notice::{Notice, Notices};
 use super::{
-    Identity, Loaded, ModuleError, PolicyModule, SanitizerModule, SanitizerRun, sha256, short, wasi,
+    Identity, Loaded, ModuleError, PolicyModule, SanitizerModule, SanitizerRun, once, sha256,
+    short, wasi,
 };
 use crate::policy::{Decision, PinnedModule, Request};
 
@@ -171,8 +173,8 @@ impl CustomSanitizer {
 
 /// All custom modules of a process.
 pub struct CustomModules {
-    policies: Place,
-    sanitizers: Place,
+    policies: OnceLock<Place>,
+    sanitizers: OnceLock<Place>,
     ticker: Arc<Ticker>,
     cache: Option<Arc<Cache>>,
     notices: Arc<Notices>,
@@ -192,22 +194,22 @@ struct Known {
 /// A kind of module.
 struct Kind<'a, M> {
     world: &'static str,
-    /// Where its instances are.
-    place: &'a Place,
+    /// Where its instances are, once there are any.
+    place: &'a OnceLock<Place>,
+    open: fn(Author, &Ticker) -> Result<Place, ModuleError>,
     known: fn(&mut Known) -> &mut HashMap<String, Arc<M>>,
     make: fn(Loaded, Arc<Ticker>) -> Result<M, ModuleError>,
 }
 
 impl CustomModules {
     pub(super) fn new(
-        [policies, sanitizers]: [Place; 2],
         ticker: Arc<Ticker>,
         cache: Option<Arc<Cache>>,
         notices: Arc<Notices>,
     ) -> Self {
         Self {
-            policies,
-            sanitizers,
+            policies: OnceLock::new(),
+            sanitizers: OnceLock::new(),
             ticker,
             cache,
             notices,
@@ -228,6 +230,7 @@ impl CustomModules {
         let kind = Kind {
             world: "policy",
             place: &self.policies,
+            open: Place::pooled,
             known: |known| &mut known.policies,
             make: PolicyModule::new,
         };
@@ -251,6 +254,7 @@ impl CustomModules {
         let kind = Kind {
             world: "sanitizer",
             place: &self.sanitizers,
+            open: Place::of_its_own,
             known: |known| &mut known.sanitizers,
             make: SanitizerModule::new,
         };
@@ -316,13 +320,15 @@ impl CustomModules {
         };
         let no_component =
             |error: wasmtime::Error| other_world(ModuleError::answer(short(&format!("{error:#}"))));
-        let component = (self.compiled(&kind.place.engine, pinned, bytes)).map_err(no_component)?;
+        let place = once(kind.place, || (kind.open)(Author::Anybody, &self.ticker));
+        let place = place.map_err(other_world)?;
+        let component = (self.compiled(&place.engine, pinned, bytes)).map_err(no_component)?;
         let imported = component.component_type();
-        let mut names = imported.imports(&kind.place.engine).map(|(name, _)| name);
+        let mut names = imported.imports(&place.engine).map(|(name, _)| name);
         if let Some(name) = names.find(|name| !wasi::is_importable(name)) {
             return Err(ModuleFault::Import(short(name)));
         }
-        Loaded::link(kind.place.clone(), identity(pinned), &component)
+        Loaded::link(place.clone(), identity(pinned), &component)
             .and_then(|loaded| (kind.make)(loaded, self.ticker.clone()))
             .map_err(other_world)
     }

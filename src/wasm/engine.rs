@@ -6,7 +6,7 @@ use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::ModuleError;
 use super::config::{Author, engine_config};
-use super::limits::{INSTANCES_MAX, TABLE_ELEMENTS_MAX};
+use super::limits::{INSTANCES_MAX, TABLE_ELEMENTS_MAX, Ticker};
 
 /// Most linear memories of an instance in a pool. Each is 4 GiB of addresses, and takes memory as far as it is used.
 const POOLED_MEMORIES_MAX: u32 = 8;
@@ -27,10 +27,12 @@ pub(super) struct Place {
 
 impl Place {
     /// For modules that live as long as a command: their memory may hold secrets, and goes back to the system with them.
-    pub(super) fn of_its_own(author: Author) -> Result<Self, ModuleError> {
+    pub(super) fn of_its_own(author: Author, clock: &Ticker) -> Result<Self, ModuleError> {
         let config = engine_config(author).map_err(ModuleError::host)?;
+        let engine = Engine::new(&config).map_err(ModuleError::host)?;
+        clock.advance(&engine);
         Ok(Self {
-            engine: Engine::new(&config).map_err(ModuleError::host)?,
+            engine,
             author,
             room: None,
         })
@@ -38,18 +40,19 @@ impl Place {
 
     /// For modules that live for one decision and know no secret: making room for them anew would take as long as the decision. Each
     /// instance begins with the memory that its module says, whatever the one before it left there.
-    pub(super) fn pooled(author: Author) -> Result<Self, ModuleError> {
+    pub(super) fn pooled(author: Author, clock: &Ticker) -> Result<Self, ModuleError> {
         let mut config = engine_config(author).map_err(ModuleError::host)?;
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-        match Engine::new(&config) {
-            Ok(engine) => Ok(Self {
-                engine,
-                author,
-                room: Some(Arc::default()),
-            }),
-            // Where so many addresses are not to be had, it takes longer.
-            Err(_) => Self::of_its_own(author),
-        }
+        // Where so many addresses are not to be had, it takes longer.
+        let Ok(engine) = Engine::new(&config) else {
+            return Self::of_its_own(author, clock);
+        };
+        clock.advance(&engine);
+        Ok(Self {
+            engine,
+            author,
+            room: Some(Arc::default()),
+        })
     }
 
     /// Waits until there is room for an instance, and keeps it.
@@ -106,7 +109,8 @@ mod tests {
         };
         let decide = || {
             for _ in 0..200 {
-                let decided = host.policy().decide(policy.guest_document(), &request);
+                let module = host.policy().expect("it loads");
+                let decided = module.decide(policy.guest_document(), &request);
                 assert!(matches!(decided, Ok(Decision::Allow(_))), "{decided:?}");
             }
         };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, EngineWeak, Store, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::config::Author;
@@ -91,7 +91,7 @@ pub(crate) fn arm(store: &mut Store<Guest>, limits: Limits) -> Result<(), Module
     Ok(())
 }
 
-/// Advances the engines' epochs while calls run, and stops when there are none for a while.
+/// Advances the epochs of engines while calls run, and stops when there are none for a while.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
 }
@@ -99,6 +99,7 @@ pub(crate) struct Ticker {
 struct Shared {
     calls: Mutex<Calls>,
     begun: Condvar,
+    engines: Mutex<Vec<EngineWeak>>,
 }
 
 #[derive(Default)]
@@ -113,6 +114,10 @@ impl Shared {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A call that is running; the epoch advances until it is dropped.
@@ -121,18 +126,24 @@ pub(crate) struct Call<'a> {
 }
 
 impl Ticker {
-    /// Starts the clock of these engines. Its thread ends with the ticker.
-    pub(crate) fn start(engines: [Engine; 4]) -> Result<Self, ModuleError> {
+    /// Starts the clock. Its thread ends with the ticker.
+    pub(crate) fn start() -> Result<Self, ModuleError> {
         let shared = Arc::new(Shared {
             calls: Mutex::default(),
             begun: Condvar::new(),
+            engines: Mutex::default(),
         });
         let watched = Arc::downgrade(&shared);
         thread::Builder::new()
             .name("epoch".to_owned())
-            .spawn(move || tick(&watched, &engines))
+            .spawn(move || tick(&watched))
             .map_err(ModuleError::host)?;
         Ok(Self { shared })
+    }
+
+    /// Advances this engine's epochs from now on, as long as it is there.
+    pub(super) fn advance(&self, engine: &Engine) {
+        self.shared.engines().push(engine.weak());
     }
 
     /// Marks the beginning of a call.
@@ -156,8 +167,8 @@ impl Drop for Call<'_> {
     }
 }
 
-fn tick(shared: &Weak<Shared>, engines: &[Engine]) {
-    while let Some(shared) = shared.upgrade() {
+fn tick(watched: &Weak<Shared>) {
+    while let Some(shared) = watched.upgrade() {
         let mut calls = shared.calls();
         if calls.running > 0 {
             calls.idle = 0;
@@ -174,6 +185,16 @@ fn tick(shared: &Weak<Shared>, engines: &[Engine]) {
         drop(calls);
         drop(shared);
         thread::sleep(EPOCH);
-        engines.iter().for_each(Engine::increment_epoch);
+        let Some(shared) = watched.upgrade() else {
+            return;
+        };
+        let mut engines = shared.engines();
+        engines.retain(|engine| match engine.upgrade() {
+            Some(engine) => {
+                engine.increment_epoch();
+                true
+            }
+            None => false,
+        });
     }
 }

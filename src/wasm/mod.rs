@@ -18,7 +18,7 @@ mod sanitizer;
 mod wasi;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -73,45 +73,54 @@ impl fmt::Display for ModuleError {
 
 impl std::error::Error for ModuleError {}
 
-/// The engines, with the built-in modules, loaded once for each process.
+/// The engines, with the modules in them, each loaded once for each process, when it is first asked for.
 pub struct Host {
-    policy: PolicyModule,
-    sanitizer: SanitizerModule,
+    policy: OnceLock<PolicyModule>,
+    sanitizer: OnceLock<SanitizerModule>,
     custom: CustomModules,
+    ticker: Arc<Ticker>,
     notices: Arc<Notices>,
 }
 
 impl Host {
-    /// Loads the built-in modules: under 1 ms, or about 200 ms where they have to be compiled first. The compiled code of others' is
-    /// kept in `cache`, if there is one.
+    /// A host of the built-in modules, and of others', whose compiled code is kept in `cache`, if there is one.
+    ///
+    /// # Errors
+    /// When its clock cannot be started.
     pub fn new(cache: Option<Arc<Cache>>) -> Result<Self, ModuleError> {
-        let policies = [Author::Ours, Author::Anybody].map(Place::pooled);
-        let sanitizers = [Author::Ours, Author::Anybody].map(Place::of_its_own);
-        let ([our_policy, policies], [our_sanitizer, sanitizers]) = (policies, sanitizers);
-        let places = [our_policy?, our_sanitizer?, policies?, sanitizers?];
-        let ticker = Arc::new(Ticker::start(
-            places.each_ref().map(|place| place.engine.clone()),
-        )?);
-        let [our_policy, our_sanitizer, policies, sanitizers] = places;
-        let policy = Loaded::built_in(our_policy, &DEFAULT_POLICY)?;
-        let sanitizer = Loaded::built_in(our_sanitizer, &DEFAULT_SANITIZER)?;
+        let ticker = Arc::new(Ticker::start()?);
         let notices = Arc::new(Notices::default());
         Ok(Self {
-            policy: PolicyModule::new(policy, ticker.clone())?,
-            sanitizer: SanitizerModule::new(sanitizer, ticker.clone())?,
-            custom: CustomModules::new([policies, sanitizers], ticker, cache, notices.clone()),
+            policy: OnceLock::new(),
+            sanitizer: OnceLock::new(),
+            custom: CustomModules::new(ticker.clone(), cache, notices.clone()),
+            ticker,
             notices,
         })
     }
 
-    /// The module that decides on requests.
-    pub fn policy(&self) -> &PolicyModule {
-        &self.policy
+    /// The built-in module that decides on requests. Loading takes under 1 ms, or about 100 ms where it has to be compiled first.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn policy(&self) -> Result<&PolicyModule, ModuleError> {
+        once(&self.policy, || {
+            let place = Place::pooled(Author::Ours, &self.ticker)?;
+            let loaded = Loaded::built_in(place, &DEFAULT_POLICY)?;
+            PolicyModule::new(loaded, self.ticker.clone())
+        })
     }
 
-    /// The module that finds secrets in output.
-    pub fn sanitizer(&self) -> &SanitizerModule {
-        &self.sanitizer
+    /// The built-in module that finds secrets in output, as [`policy`](Self::policy).
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn sanitizer(&self) -> Result<&SanitizerModule, ModuleError> {
+        once(&self.sanitizer, || {
+            let place = Place::of_its_own(Author::Ours, &self.ticker)?;
+            let loaded = Loaded::built_in(place, &DEFAULT_SANITIZER)?;
+            SanitizerModule::new(loaded, self.ticker.clone())
+        })
     }
 
     /// The modules that the policy file names.
@@ -123,6 +132,18 @@ impl Host {
     pub fn take_notices(&self) -> Vec<Notice> {
         self.notices.take()
     }
+}
+
+/// What is there, or is made now.
+fn once<T>(
+    place: &OnceLock<T>,
+    make: impl FnOnce() -> Result<T, ModuleError>,
+) -> Result<&T, ModuleError> {
+    if let Some(made) = place.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(place.get_or_init(|| made))
 }
 
 /// Names of the built-in modules, and what they say of themselves.

@@ -303,7 +303,7 @@ mod tests {
             let value = SecretBytes::from_vec(b"tok3nA9zB8yC7x".to_vec());
             HOST.with(|host| {
                 for text in &texts {
-                    let mut module = host.sanitizer().start([("KEY", &value)]).expect("it starts");
+                    let mut module = host.sanitizer().expect("it loads").start([("KEY", &value)]).expect("it starts");
                     let mut native = default_sanitizer::Sanitizer::start(&[default_sanitizer::Secret {
                         name: "KEY",
                         value: b"tok3nA9zB8yC7x",

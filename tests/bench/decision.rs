@@ -42,7 +42,7 @@ fn main() -> Result<()> {
     for _ in 0..ROUNDS {
         for ((_, policy, request), samples) in cases.iter().zip(&mut samples) {
             samples.push(time(|| {
-                let _ = black_box(host.policy().decide(policy.guest_document(), request)?);
+                let _ = black_box(host.policy()?.decide(policy.guest_document(), request)?);
                 Ok(())
             })?);
         }

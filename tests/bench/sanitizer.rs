@@ -83,7 +83,7 @@ fn start(host: &Host, secrets: &[(String, SecretBytes)]) -> Result<f64> {
     let mut samples = Vec::new();
     for _ in 0..START_ROUNDS {
         samples.push(time(|| {
-            black_box(host.sanitizer().start(by_name(secrets))?);
+            black_box(host.sanitizer()?.start(by_name(secrets))?);
             Ok(())
         })?);
     }
@@ -102,7 +102,7 @@ fn measure(
         .build(secrets.iter().map(|(_, value)| value.expose()))?;
     let mut samples: [Vec<Duration>; 4] = Default::default();
     for _ in 0..ROUNDS {
-        let mut run = host.sanitizer().start(by_name(secrets))?;
+        let mut run = host.sanitizer()?.start(by_name(secrets))?;
         samples[0].push(time(|| {
             for chunk in text.chunks(CHUNK_BYTES) {
                 black_box(run.push(Channel::Stdout, chunk)?);

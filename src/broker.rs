@@ -18,6 +18,7 @@
 mod advice;
 mod agent;
 mod agent_fields;
+mod ahead;
 mod approve;
 mod asked;
 mod code_cache;
@@ -59,6 +60,7 @@ use secretctl_runner::Runner;
 pub use self::advice::Advice;
 pub use self::agent::{AgentDoor, Listed, Listing, Masked, Progress, RunAnswer, RunRequest};
 pub use self::agent_fields::FieldList;
+pub use self::ahead::Ahead;
 pub use self::approve::{Answer, Approved, By, Posted, Put, Signed, Unanswered, Unapproved};
 pub use self::desk::{Desk, Said};
 pub use self::enter::{AnchorError, Caution, Outside};

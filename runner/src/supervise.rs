@@ -22,7 +22,7 @@ use crate::layers;
 #[cfg(target_os = "linux")]
 use crate::origin::Origin;
 use crate::outcome::{Cause, Channel, Enforcement, Outcome, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, Home, Limits, Plan, WorkingDirectory};
+use crate::plan::{Confinement, Home, Limits, Network, Plan, WorkingDirectory};
 use crate::steps::Faults;
 use crate::wait::wait_for;
 use crate::waiting::{Ready, Waiting};
@@ -112,8 +112,28 @@ impl Runner {
     ///
     /// When a helper cannot be started. A layer that it cannot put on is no error here.
     pub fn warm_up(&self, confinement: &Confinement) -> Result<(), StartError> {
-        let preparation = self.preparation(confinement, true);
         self.originate();
+        self.keep_ready(self.preparation(confinement, true))?;
+        match confinement {
+            Confinement::Jail(jail) => self.keep_spare(jail.network),
+            Confinement::Base => Ok(()),
+        }
+    }
+
+    /// Starts a helper for one run that will be asked for in a moment: in a jail with this network, or else with its caller's home and
+    /// in a directory that is there. It prepares meanwhile. A run of another kind gets one of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runner::warm_up`].
+    pub fn expect(&self, jail: Option<Network>) -> Result<(), StartError> {
+        match jail {
+            Some(network) => self.keep_spare(network),
+            None => self.keep_ready(self.preparation(&Confinement::Base, false)),
+        }
+    }
+
+    fn keep_ready(&self, preparation: Preparation) -> Result<(), StartError> {
         let is_ready = self
             .waiting()
             .ready
@@ -124,21 +144,22 @@ impl Runner {
             let cold = self.waiting().ready.replace(ready);
             drop(cold);
         }
-        let Confinement::Jail(jail) = confinement else {
-            return Ok(());
-        };
+        Ok(())
+    }
+
+    fn keep_spare(&self, network: Network) -> Result<(), StartError> {
         let has_spare = self
             .waiting()
             .spare
             .as_mut()
-            .is_some_and(|(network, helper)| *network == jail.network && helper.is_alive());
+            .is_some_and(|(other, helper)| *other == network && helper.is_alive());
         if !has_spare {
             let expectation = Expectation {
-                network: jail.network,
+                network,
                 faults: self.faults.clone(),
             };
             let spare = self.start(&Command::Expect(expectation))?;
-            let other = self.waiting().spare.replace((jail.network, spare));
+            let other = self.waiting().spare.replace((network, spare));
             drop(other);
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use crate::outcome::{Cause, Enforcement, Report, Sink, Stage, StartError};
-use crate::plan::{Confinement, Plan};
+use crate::plan::{Confinement, Network, Plan};
 
 const REFUSAL: StartError = StartError {
     stage: Stage::Platform,
@@ -44,6 +44,13 @@ impl Runner {
     ///
     /// Always [`Cause::Unsupported`].
     pub fn warm_up(&self, _confinement: &Confinement) -> Result<(), StartError> {
+        Err(REFUSAL)
+    }
+
+    /// # Errors
+    ///
+    /// Always [`Cause::Unsupported`].
+    pub fn expect(&self, _jail: Option<Network>) -> Result<(), StartError> {
         Err(REFUSAL)
     }
 

@@ -13,13 +13,14 @@ use super::failure::{Failure, codes};
 use super::output;
 use super::unlock::Access;
 use crate::broker::{
-    Cancel, Cause, Channel, Ended, Finished, Network, PersonDoor, PersonJail, PersonRun, RunError,
-    Sanitized, Shown, Stdin, Stop,
+    Ahead, Cancel, Cause, Channel, Ended, Finished, Network, PersonDoor, PersonJail, PersonRun,
+    RunError, Sanitized, Shown, Stdin, Stop,
 };
 
 pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     // Every failure of ours has one code here, so that it cannot be taken for the command's own.
     let ours = |failure: Failure| failure.with_code(codes::RUN_FAILED);
+    let ahead = Ahead::start(args.sandbox.then(|| network(&args)));
     let door = access.door().map_err(ours)?;
     let cancel = Cancel::new();
     forward_signals(&cancel).map_err(|error| ours(error.into()))?;
@@ -47,6 +48,7 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     } else {
         Shown::Sanitized(&mut sanitized)
     };
+    door.take(ahead);
     let finished = door.run(run, stdin, &cancel, shown).map_err(|error| {
         let code = code(&error);
         let opens = args.sandbox && is_out_of_sight(&error);
@@ -76,13 +78,16 @@ pub(super) fn run(access: &Access, args: RunArgs) -> Result<u8, Failure> {
     })
 }
 
-/// The jail that the command line asks for.
-fn jail(door: &PersonDoor, args: &RunArgs) -> Result<PersonJail, RunError> {
-    let network = match args.network {
+fn network(args: &RunArgs) -> Network {
+    match args.network {
         NetworkArg::Allow => Network::Allow,
         NetworkArg::None => Network::None,
-    };
-    let jail = door.jail(network, &args.read, &args.write)?;
+    }
+}
+
+/// The jail that the command line asks for.
+fn jail(door: &PersonDoor, args: &RunArgs) -> Result<PersonJail, RunError> {
+    let jail = door.jail(network(args), &args.read, &args.write)?;
     if let Some(fact) = jail.without_project() {
         output::ours(&format!("the command runs in an empty directory: {fact}"));
     }

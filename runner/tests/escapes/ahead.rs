@@ -6,9 +6,9 @@ use std::fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::gettid;
-use secretctl_runner::{Confinement, Jail, Network, Runner};
+use secretctl_runner::{Cancel, Confinement, Home, Jail, Network, Runner, Stdin, WorkingDirectory};
 
-use crate::support::{EXITED_0, Scratch, eventually, runner, sh};
+use crate::support::{EXITED_0, Scratch, eventually, run_on, runner, sh};
 use crate::table::{Row, cases, cold, jailed_on};
 
 cases![
@@ -29,6 +29,12 @@ cases![
         "the process that makes the helpers is killed, or stopped",
         [],
         nobody_depends_on_the_origin
+    ),
+    (
+        60,
+        "a helper is started for the one run that is expected",
+        [],
+        what_is_expected_needs_no_other_helper
     ),
 ];
 
@@ -176,4 +182,43 @@ fn nobody_depends_on_the_origin(row: &mut Row) {
         assert_eq!(children(gettid()), []);
     }
     row.note("helpers are started without it, then by another one");
+}
+
+fn what_is_expected_needs_no_other_helper(row: &mut Row) {
+    let open = || {
+        let mut plan = sh("echo alive");
+        plan.home = Home::Unchanged;
+        plan.working_directory = WorkingDirectory::At("/".into());
+        plan
+    };
+    let jailed = |network| {
+        let mut plan = sh("echo alive");
+        plan.confinement = Confinement::Jail(Jail {
+            network,
+            ..Jail::default()
+        });
+        plan
+    };
+    let (allow, none) = (Network::Allow, Network::None);
+    for (expected, plan, is_used) in [
+        (None, open(), true),
+        (Some(allow), jailed(allow), true),
+        (Some(none), jailed(none), true),
+        (None, jailed(allow), false),
+        (Some(none), jailed(allow), false),
+        (Some(allow), open(), false),
+    ] {
+        let runner = runner();
+        runner.expect(expected).unwrap();
+        let ahead = children(gettid());
+        assert_eq!(ahead.len(), 1);
+        let mut during = Vec::new();
+        let look = |_, _: &[u8]| during = children(gettid());
+        let run = run_on(&runner, plan, Stdin::Null, &Cancel::new(), look).unwrap();
+        assert_eq!((run.outcome(), run.text()), (EXITED_0, "alive\n"));
+        assert_eq!(during == ahead, is_used, "{expected:?}");
+        drop(runner);
+        assert_eq!(children(gettid()), []);
+    }
+    row.note("that one runs it, and no run of another kind");
 }

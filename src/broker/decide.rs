@@ -1,6 +1,5 @@
 //! The first half of an agent's request: facts, the policy's decision, and the record of it.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use secretctl_runner::{Home, Limits};
@@ -152,7 +151,7 @@ impl AgentDoor {
         Ok(broker.vault().entry(name)?)
     }
 
-    /// Which of `entries` the agent may know of.
+    /// Which of `entries`, sorted by name, the agent may know of.
     pub(super) fn visible(&self, agent: &str, entries: Vec<Entry>) -> Result<Vec<Entry>, RunError> {
         let Some(policy) = self.hiding()? else {
             return Ok(entries);
@@ -164,15 +163,13 @@ impl AgentDoor {
         };
         let keys = entries.iter().map(key).collect();
         let question = judge::question(Purpose::Reference, agent, keys);
-        let by_name: HashMap<&SecretName, &Entry> =
-            entries.iter().map(|entry| (&entry.name, entry)).collect();
         let tags = |name: &SecretName| {
-            let entry = by_name.get(name);
-            Ok(entry.map_or_else(Vec::new, |entry| entry.metadata.tags.clone()))
+            let found = entries.binary_search_by(|entry| entry.name.cmp(name));
+            Ok(found.map_or_else(|_| Vec::new(), |at| entries[at].metadata.tags.clone()))
         };
-        let grant = self.broker.judge.grant(&policy, &question, &tags)?;
-        let granted: HashSet<SecretName> = grant.keys.into_iter().collect();
-        let is_granted = |entry: &Entry| granted.contains(&entry.name);
+        let mut granted = self.broker.judge.grant(&policy, &question, &tags)?.keys;
+        granted.sort_unstable();
+        let is_granted = |entry: &Entry| granted.binary_search(&entry.name).is_ok();
         Ok(entries.into_iter().filter(is_granted).collect())
     }
 

@@ -216,6 +216,10 @@ impl Judge {
     ) -> Result<Decision, RunError> {
         let built_in = self.built_in()?.decide(policy.guest_document(), request);
         let mut decision = built_in.map_err(RunError::PolicyModule)?;
+        if policy.modules().is_empty() {
+            return Ok(decision);
+        }
+        // A list of all secrets is long, and only modules look at it again.
         let mut left = request.clone();
         for (number, pinned) in policy.modules().iter().enumerate() {
             let Some(grant) = decision.grant() else {
@@ -303,14 +307,14 @@ impl Judge {
         })
     }
 
-    /// Compiles the modules of the policy file, or takes them from the cache.
+    /// Loads the built-in modules, and compiles those of the policy file or takes them from the cache.
     pub(super) fn load_modules(&self, policy: &Policy) -> Result<(), RunError> {
+        self.built_in()?;
+        self.host()?.sanitizer().map_err(RunError::Host)?;
         let custom = self.host()?.custom();
         for pinned in policy.modules() {
             custom.policy(&self.modules, pinned)?;
         }
-        self.built_in()?;
-        self.host()?.sanitizer().map_err(RunError::Host)?;
         self.sanitizers(policy).map(drop)
     }
 

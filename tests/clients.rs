@@ -115,6 +115,10 @@ fn each_client_gets_its_entry_in_its_file_and_no_password() {
         let golden = format!("{client}.{extension}");
         is_golden(&sandbox, &golden, &read(&path));
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+        let dir = path.parent().expect("a directory");
+        if dir != sandbox.home() {
+            assert_eq!(fs::metadata(dir).expect("there").mode() & 0o777, 0o700);
+        }
         // What is printed is what was written.
         let printed = mcp(&sandbox, &["config", "--client", client]).answer();
         printed.is(0, read(&path), &format!("  for {}:\n", path.display()));
@@ -165,6 +169,8 @@ fn what_is_named_to_the_command_is_named_to_the_server() {
         .args(flags)
         .answer();
     is_golden(&sandbox, "gemini.command", printed.succeeded().text());
+    let installed = install(&sandbox, "gemini", &flags).succeeded();
+    assert!(!installed.stderr.contains("unlock"), "{installed}");
 }
 
 /// Files as people have them, with other servers, comments, and their own idea of white space.
@@ -278,6 +284,11 @@ fn a_file_that_is_broken_is_named_with_its_place_and_left() {
             "claude-code",
             "{ \"mcpServers\": {}, \"mcpServers\": {} }",
             "`mcpServers` stands in it twice",
+        ),
+        (
+            "claude-code",
+            "{ \"mcpServers\": { \"secretctl\": {}, \"secretctl\": {} } }",
+            "`secretctl` stands in it twice",
         ),
         ("claude-code", "{ \"mcpServers\": {", "line 1, column 17"),
         ("codex", "a = 1\nb = SECRET SECRET\n", "line 2, column 5"),

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ fn doctor(sandbox: &Sandbox, flags: &[&str]) -> Answer {
     doctor
         .args(flags)
         .dir(&sandbox.home().join("project"))
+        // Not the server's, which has what its client gives it.
+        .env("SECRETCTL_PASSWORD_FILE", sandbox.home().join("password"))
         .answer()
 }
 
@@ -131,6 +133,40 @@ fn a_set_up_that_works_is_tried_to_its_end() {
     );
 }
 
+#[test]
+fn relative_paths_and_a_clients_own_words_are_those_of_the_project() {
+    let sandbox = setup();
+    symlink(SECRETCTL, sandbox.home().join("program")).expect("a link");
+    let vault = json!(["mcp-server", "--vault-dir", "../.secretctl"]);
+    let by_words = json!([
+        "mcp-server",
+        "--vault-dir",
+        "${userHome}/.secretctl",
+        "--project",
+        "${workspaceFolder}"
+    ]);
+    for (args, password) in [
+        (vault, "../password"),
+        (by_words, "${workspaceFolder}/../password"),
+    ] {
+        let env = json!({ "SECRETCTL_PASSWORD_FILE": password });
+        write(
+            &sandbox,
+            ".cursor/mcp.json",
+            &entry("../program", args, env),
+        );
+        let doctor = Invocation::new(SECRETCTL, sandbox.home()).args(["mcp", "doctor"]);
+        let doctor = doctor.args(["--client", "cursor", "--project", "project"]);
+        let answer = doctor.answer().succeeded();
+        let ran = "secret_run: `true` ran with KEY";
+        assert_eq!(
+            lines(&answer, "ok", "cursor").last(),
+            Some(&ran),
+            "{answer}"
+        );
+    }
+}
+
 /// The policy that is asked before is this vault's, and says nothing of others.
 #[test]
 fn a_command_is_tried_only_in_the_vault_whose_policy_allows_it() {
@@ -157,8 +193,13 @@ fn a_command_is_tried_only_in_the_vault_whose_policy_allows_it() {
         fs::copy(file.path(), other.join(file.file_name())).expect("copied");
     }
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).expect("an own directory");
-    for args in [joined(&other), apart(&other)] {
-        let env = json!({ "SECRETCTL_PASSWORD_FILE": password });
+    let by_variable = (json!(["mcp-server"]), json!(other));
+    for (args, variable) in [
+        (joined(&other), Value::Null),
+        (apart(&other), Value::Null),
+        by_variable,
+    ] {
+        let env = json!({ "SECRETCTL_VAULT_DIR": variable, "SECRETCTL_PASSWORD_FILE": password });
         write(&sandbox, ".cursor/mcp.json", &entry(SECRETCTL, args, env));
         let answer = doctor(&sandbox, &["--client", "cursor"]).succeeded();
         let last = lines(&answer, "ok", "cursor").pop().expect("a line");
@@ -199,6 +240,17 @@ fn a_command_that_is_not_allowed_is_not_asked_for() {
 }
 
 #[test]
+fn a_command_that_does_not_run_is_told() {
+    let sandbox = setup();
+    // What only the value says is not known before.
+    sandbox.set("KEY", "abc");
+    let answer = doctor(&sandbox, &[]);
+    let told = "secret_run: the value of secret KEY is too short to be hidden in output: it has fewer than 4 bytes";
+    assert_eq!(lines(&answer, "fail", "codex"), [told], "{answer}");
+    assert_eq!(answer.code, 1);
+}
+
+#[test]
 fn a_client_without_this_server_is_told_how_to_get_it() {
     let sandbox = setup();
     let answer = doctor(&sandbox, &["--client", "gemini"]);
@@ -230,11 +282,14 @@ fn a_client_without_this_server_is_told_how_to_get_it() {
 fn a_password_in_any_clients_file_is_warned_about() {
     let sandbox = setup();
     let servers = json!({ "vault": { "env": { "SECRETCTL_PASSWORD": PASSWORD } } });
-    let file = json!({ "projects": { "/x": { "mcpServers": servers } } }).to_string();
+    let file = json!({ "projects": [{ "mcpServers": servers }] }).to_string();
     let path = write(&sandbox, ".claude.json", &file);
+    let none = json!({ "env": { "SECRETCTL_PASSWORD": "" } }).to_string();
+    write(&sandbox, ".gemini/settings.json", &none);
     let answer = doctor(&sandbox, &[]).succeeded();
     let told = format!("the master password stands in {}", path.display());
     assert_eq!(lines(&answer, "warn", "claude-code"), [told], "{answer}");
+    assert_eq!(lines(&answer, "warn", "gemini"), [""; 0], "{answer}");
     assert!(!answer.text().contains(PASSWORD), "{answer}");
 }
 
@@ -259,6 +314,10 @@ fn what_is_wrong_with_a_server_is_told_before_it_is_started() {
         (
             entry("no-such-program", server.clone(), json!({})),
             "there is no program no-such-program".to_owned(),
+        ),
+        (
+            entry("no\nok    cursor  \u{1b}[2J", server.clone(), json!({})),
+            "there is no program no\\nok    cursor  \\u{1b}[2J".to_owned(),
         ),
         (
             entry(&other, server, json!({})),
@@ -323,6 +382,33 @@ fn a_project_that_is_somebody_elses_work_starts_nothing() {
         assert_eq!(lines(&answer, "ok", "claude-code"), Vec::<&str>::new());
     }
     assert!(!sandbox.home().join("started").exists());
+    // A link is not even read.
+    let path = sandbox.home().join("project/.mcp.json");
+    fs::remove_file(&path).expect("removed");
+    symlink("../.codex/config.toml", &path).expect("a link");
+    let answer = doctor(&sandbox, &["--client", "claude-code"]);
+    let told = format!("{} leads out of the project, to ", path.display());
+    assert!(
+        lines(&answer, "fail", "claude-code")[0].starts_with(&told),
+        "{answer}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_vault_is_told() {
+    let sandbox = Sandbox::empty();
+    fs::create_dir(sandbox.home().join("project")).expect("made");
+    let told = |fact: String, next: &str| {
+        let answer = doctor(&sandbox, &["--client", "gemini"]);
+        assert_eq!(lines(&answer, "fail", "vault"), [fact], "{answer}");
+        assert!(answer.code == 1 && answer.text().contains(next), "{answer}");
+    };
+    let missing = format!("there is no vault in {}", sandbox.vault().display());
+    told(missing, "secretctl init\n");
+    sandbox.secretctl(["init"]).answer().succeeded();
+    fs::write(sandbox.vault().join("vault.meta"), "{").expect("written");
+    let damaged = "the vault is damaged or was tampered with: vault.meta does not have the form of its version";
+    told(damaged.to_owned(), "");
 }
 
 #[test]
@@ -332,7 +418,7 @@ fn a_server_that_cannot_unlock_the_vault_says_why() {
     let answer = doctor(&sandbox, &[]);
     assert!(answer.text().contains("wrong master password"), "{answer}");
     assert!(!answer.text().contains("of no vault"), "{answer}");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("an own file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("an own file");
     let answer = doctor(&sandbox, &[]);
     let told = format!("others can read the password file {}", file.display());
     assert_eq!(lines(&answer, "warn", "codex")[0], told, "{answer}");
@@ -350,7 +436,10 @@ fn a_server_that_cannot_unlock_the_vault_says_why() {
 fn files_that_others_can_write_are_warned_about() {
     let sandbox = setup();
     let file = sandbox.home().join(".codex/config.toml");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o622)).expect("an own file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o620)).expect("an own file");
+    // One that starts nothing of ours is the client's own matter.
+    let other = write(&sandbox, ".claude.json", "{}");
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o666)).expect("an own file");
     fs::set_permissions(sandbox.database(), fs::Permissions::from_mode(0o640))
         .expect("an own file");
     let answer = doctor(&sandbox, &[]).succeeded();
@@ -359,6 +448,7 @@ fn files_that_others_can_write_are_warned_about() {
         file.display()
     );
     assert_eq!(lines(&answer, "warn", "codex"), [told], "{answer}");
+    assert_eq!(lines(&answer, "warn", "claude-code"), [""; 0], "{answer}");
     assert!(
         lines(&answer, "warn", "vault")[0].ends_with("accessible to others (mode 0640)"),
         "{answer}"

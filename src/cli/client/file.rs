@@ -174,3 +174,72 @@ impl Drop for Draft {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    fn open(dir: &Path) -> Result<ClientFile, Failure> {
+        ClientFile::open(dir.join("file"), None)
+    }
+
+    #[test]
+    fn what_another_program_wrote_meanwhile_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        for before in [None, Some("before")] {
+            if let Some(before) = before {
+                fs::write(&path, before).expect("written");
+            }
+            let file = open(dir.path()).expect("read");
+            fs::write(&path, "theirs").expect("written");
+            let failure = file.replace("ours").expect_err("it was changed");
+            let told = format!("{} was changed by another program just now", path.display());
+            assert_eq!(failure.into_parts().0, told);
+            assert_eq!(fs::read_to_string(&path).expect("a text"), "theirs");
+            // Nothing is left beside it.
+            assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
+            fs::remove_file(&path).expect("removed");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_has_the_drafts_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let victim = dir.path().join("victim");
+        let draft = format!(".file.secretctl-{}", std::process::id());
+        symlink(&victim, dir.path().join(draft)).expect("a link");
+        let file = open(dir.path()).expect("read");
+        file.replace("ours").expect_err("it is there");
+        assert!(!victim.exists());
+    }
+
+    #[test]
+    fn a_file_keeps_its_owner() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        fs::write(&path, "before").expect("written");
+        chown(&path, Some(65534), Some(65534)).expect("given away");
+        open(dir.path())
+            .expect("read")
+            .replace("after")
+            .expect("replaced");
+        let found = fs::metadata(&path).expect("there");
+        assert_eq!((found.uid(), found.gid()), (65534, 65534));
+        assert_eq!(fs::read_to_string(&path).expect("a text"), "after");
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = File::create(dir.path().join("file")).expect("a file");
+        file.set_len(MAX_BYTES + 1).expect("a hole");
+        let fact = open(dir.path()).err().map(|failure| failure.into_parts().0);
+        assert!(fact.is_some_and(|fact| fact.ends_with("it is too large for a configuration")));
+    }
+}

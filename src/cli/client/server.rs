@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::Parser;
 use serde_json::{Map, Value, json};
 
-use super::entry::{PASSWORD, this_program};
+use super::entry::this_program;
 use super::found::Found;
 use super::report::Report;
 use super::table::Client;
@@ -110,7 +110,7 @@ fn try_all(
                 ("command".to_owned(), json!(HARMLESS)),
             ]);
             let ran = visitor.call("secret_run", arguments)?;
-            if !ran.is_error && ran.structure.get("exit_code") == Some(&json!(0)) {
+            if ran.structure.get("exit_code") == Some(&json!(0)) {
                 report.ok(id, format!("secret_run: `{HARMLESS}` ran with {key}"));
             } else {
                 let fact = ran.text.lines().next().unwrap_or_default();
@@ -167,8 +167,8 @@ impl Server {
         let Some(word) = &self.found.command else {
             return Err(("the entry has no command".to_owned(), again));
         };
-        let program =
-            program(word).ok_or_else(|| (format!("there is no program {word}"), again.clone()))?;
+        let program = (self.program(word))
+            .ok_or_else(|| (format!("there is no program {word}"), again.clone()))?;
         if !is_this_program(&program) {
             let next = format!("{again}; or ask that one: {} mcp doctor", program.display());
             return Err((
@@ -198,6 +198,18 @@ impl Server {
         let variables = self.found.env.iter();
         command.envs(variables.map(|(name, value)| (name, self.resolved(value))));
         Ok(command)
+    }
+
+    /// The file that a word means, past links. It is started in the project.
+    fn program(&self, word: &str) -> Option<PathBuf> {
+        if word.contains('/') {
+            return self.project.join(word).canonicalize().ok();
+        }
+        let path = std::env::var_os("PATH")?;
+        let found = std::env::split_paths(&path)
+            .map(|dir| dir.join(word))
+            .find(|file| file.is_file());
+        found?.canonicalize().ok()
     }
 
     /// Why the server of a project's file is not started: such a file may say what is loaded and run before anything of ours does.
@@ -234,7 +246,7 @@ impl Server {
         });
         let option = option.and_then(|value| value.or_else(|| words.next()));
         let dir = option.or_else(|| self.found.variable("SECRETCTL_VAULT_DIR"));
-        let dir = dir.map(|dir| PathBuf::from(self.resolved(dir)));
+        let dir = dir.map(|dir| self.project.join(self.resolved(dir)));
         let dir = dir.or_else(|| Some(places::home_dir()?.join(".secretctl")));
         let file = |dir: &Path| std::fs::canonicalize(dir).ok();
         dir.and_then(|dir| file(&dir)) == access.dir().ok().and_then(|dir| file(&dir))
@@ -243,14 +255,12 @@ impl Server {
     /// The file with the password, if the entry names one.
     fn password_file(&self, report: &mut Report) {
         let id = self.client.id;
-        if self.found.variable(PASSWORD).is_some() {
-            return;
-        }
         let Some(path) = self.found.variable("SECRETCTL_PASSWORD_FILE") else {
             return;
         };
-        let path = self.resolved(path);
-        match std::fs::metadata(&path) {
+        let file = self.project.join(self.resolved(path));
+        let path = file.display();
+        match std::fs::metadata(&file) {
             Err(error) => report.fail(
                 id,
                 format!("the password file {path}: {error}"),
@@ -269,18 +279,6 @@ impl Server {
             ),
         }
     }
-}
-
-/// The file that a word means, past links.
-fn program(word: &str) -> Option<PathBuf> {
-    if word.contains('/') {
-        return Path::new(word).canonicalize().ok();
-    }
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(word))
-        .find(|file| file.is_file());
-    found?.canonicalize().ok()
 }
 
 fn is_this_program(program: &Path) -> bool {

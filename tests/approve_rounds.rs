@@ -250,13 +250,16 @@ fn only_so_many_questions_wait() {
 fn only_a_client_that_can_ask_is_asked() {
     let (sandbox, project) = vault();
     let mut client = Client::start(server(&sandbox, &project, "50ms"));
-    client.capabilities = json!({});
-    let result = client.run(command("./deploy.sh a"), json!({}));
-    let text = refusal(&result);
-    assert!(
-        text.contains("A person can answer with secretctl approve while it waits."),
-        "{text}"
-    );
+    // Nor one that shows pages, and no forms.
+    for capabilities in [json!({}), json!({ "elicitation": { "url": {} } })] {
+        client.capabilities = capabilities;
+        let result = client.run(command("./deploy.sh a"), json!({}));
+        let text = refusal(&result);
+        assert!(
+            text.contains("A person can answer with secretctl approve while it waits."),
+            "{text}"
+        );
+    }
     client.stop();
 
     let mut client = Client::start(server(&sandbox, &project, "0s"));

@@ -115,24 +115,40 @@ async fn a_person_in_a_terminal_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_is_asked_as_questions_come() {
     let (sandbox, project) = vault();
-    let mut terminal = Terminal::start(&sandbox, "$S approve --watch");
-    terminal.shows("Master password: ");
-    terminal.types_hidden(PASSWORD);
-    terminal.shows("\nsecretctl: waiting for commands; Ctrl-C ends this\n");
     let agents = [
         mute(&sandbox, &project, "1h").await,
         mute(&sandbox, &project, "1h").await,
     ];
-    for agent in &agents {
-        let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
+    let run = |agent: &Agent, line| spawn_run(agent.client.peer(), command(line));
+    let asks = |terminal: &mut Terminal, line: &str| {
         terminal.shows("\nThe agent \"claude-code\" asks");
+        terminal.shows_up_to(&format!("\n  command      {line}\n"));
         terminal.shows_up_to(TERMINAL_QUESTION);
+    };
+    // It waits before anybody watches.
+    let first = run(&agents[0], "./deploy.sh first");
+    socket(&sandbox);
+    let mut terminal = Terminal::start(&sandbox, "$S approve --watch");
+    terminal.shows("Master password: ");
+    terminal.types_hidden(PASSWORD);
+    terminal.shows("\nsecretctl: waiting for commands; Ctrl-C ends this\n");
+    asks(&mut terminal, "./deploy.sh first");
+    terminal.types("");
+    let second = run(&agents[1], "./deploy.sh second");
+    asks(&mut terminal, "./deploy.sh second");
+    terminal.types("l");
+    // What was put off is not asked again.
+    for agent in &agents {
+        let run = run(agent, "./deploy.sh a");
+        asks(&mut terminal, "./deploy.sh a");
         terminal.types("x");
         terminal.shows(TERMINAL_QUESTION);
         terminal.types("o");
         terminal.shows("Answered: allow once.\n");
         run.await.expect("no panic").output();
     }
+    first.abort();
+    second.abort();
     terminal.kill();
     for agent in agents {
         agent.stop().await;
@@ -244,7 +260,7 @@ async fn nobody_without_the_password_answers_at_the_socket() {
         .iter()
         .find(|one| one["nonce"] != nonce)
         .expect("another one");
-    let signed = signed_by_person(&sandbox, &both, other, "n");
+    let signed = signed_by_person(&sandbox, &both, other, "n", false);
     let mut as_yes = signed.clone();
     as_yes["answer"] = json!("allow once");
     let mut as_other = signed.clone();
@@ -272,6 +288,100 @@ async fn nobody_without_the_password_answers_at_the_socket() {
     agent.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_terminals_are_served_at_the_same_time() {
+    let (sandbox, project) = vault();
+    let agent = mute(&sandbox, &project, "1h").await;
+    let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
+    let socket = socket(&sandbox);
+    let mut served: Vec<Knocking> = (0..8).map(|_| Knocking::at(&socket)).collect();
+    let nonces: Vec<Value> = served
+        .iter_mut()
+        .map(|one| one.waiting().remove(0)["nonce"].clone())
+        .collect();
+    assert_eq!(Knocking::at(&socket).says(), Value::Null);
+    // An answer is short, and what is longer is none.
+    let answer = json!({ "nonce": nonces[0], "answer": "allow once", "code": [] });
+    let long = format!("{}{answer}\n", " ".repeat(2048));
+    assert_eq!(served.remove(0).send(&long), Value::Null);
+    wait_until("a place", || Knocking::at(&socket).says() != Value::Null);
+    run.abort();
+    agent.stop().await;
+}
+
+/// Root gets past all modes, so that it takes root to be another user at a socket, and to have one of another user.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_neither_asks_nor_hears_what_is_asked() {
+    if !rustix::process::geteuid().is_root() {
+        return support::skipped("it takes root to be another user");
+    }
+    if ["setpriv", "python3"].map(support::is_installed) != [true; 2] {
+        return;
+    }
+    let (sandbox, project) = vault();
+    let agent = mute(&sandbox, &project, "1h").await;
+    let run = spawn_run(agent.client.peer(), command("./deploy.sh a"));
+    let real = socket(&sandbox);
+    let mut asked = Knocking::at(&real).waiting().remove(0);
+    asked["asked"]["words"] = json!(["./deploy.sh", "b"]);
+    let other = |script: &str, socket: &Path| {
+        let python = Invocation::new("setpriv", sandbox.home())
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args(["python3", "-c", script])
+            .args([socket]);
+        python.dir(Path::new("/"))
+    };
+    let modes = |dir: u32, file: u32| {
+        let run = sandbox.home().join(".run");
+        for (path, mode) in [
+            (sandbox.home(), dir),
+            (&run, dir),
+            (&sockets(&sandbox), dir),
+            (&real, file),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("an own one");
+        }
+    };
+    modes(0o711, 0o666);
+    let hear = "import socket, sys\nother = socket.socket(socket.AF_UNIX)\nother.connect(sys.argv[1])\n\
+        print('heard', other.recv(9))";
+    other(hear, &real).answer().is(0, "heard b''\n", "");
+
+    let own = sandbox.home().join("own");
+    fs::create_dir(&own).expect("a directory");
+    std::os::unix::fs::chown(&own, Some(65534), Some(65534)).expect("given away");
+    let ask = "import socket, sys\nother = socket.socket(socket.AF_UNIX)\nother.bind(sys.argv[1])\nother.listen()\n\
+        print('listens', flush=True)\ntold, _ = other.accept()\ntold.sendall(sys.stdin.buffer.read())";
+    let mut server = other(ask, &own.join("socket")).spawn();
+    let mut stdin = server.stdin.take().expect("a pipe");
+    writeln!(stdin, "{}", json!({ "waiting": [asked] })).expect("sent");
+    drop(stdin);
+    let stdout = server.stdout.take().expect("a pipe");
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).expect("text");
+    assert_eq!(line, "listens\n");
+    modes(0o700, 0o600);
+    let name = real
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("text");
+    let (vault_of_it, _) = name.rsplit_once('-').expect("a number");
+    let forged = real.with_file_name(format!("{vault_of_it}-0.sock"));
+    fs::rename(own.join("socket"), &forged).expect("renamed");
+    let list = sandbox
+        .secretctl(["approve", "--list"])
+        .answer()
+        .succeeded();
+    assert!(
+        list.text().contains("./deploy.sh a") && !list.text().contains("./deploy.sh b"),
+        "{list}"
+    );
+    server.wait().expect("it ends");
+    run.abort();
+    agent.stop().await;
+}
+
 /// A server of an agent's making pushes all else out of view.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_that_nobody_could_read_is_not_shown() {
@@ -284,16 +394,24 @@ async fn a_question_that_nobody_could_read_is_not_shown() {
     long["asked"]["words"] = json!(["./deploy.sh", "x".repeat(4000)]);
     let mut short = asked;
     short["asked"]["words"] = json!(["./deploy.sh", "b"]);
+    // More than is read of any server.
+    let much = format!("{{\"waiting\":[{short}{}]}}", " ".repeat(4 * 1024 * 1024));
     let name = real
         .file_name()
         .and_then(|name| name.to_str())
         .expect("text");
     let (vault_of_it, _) = name.rsplit_once('-').expect("a number");
-    let forged = UnixListener::bind(real.with_file_name(format!("{vault_of_it}-0.sock")));
-    let forged = forged.expect("a socket");
+    let forged = |number: u32| {
+        let name = format!("{vault_of_it}-{number}.sock");
+        UnixListener::bind(real.with_file_name(name)).expect("a socket")
+    };
+    let (short_and_long, longest) = (forged(0), forged(1));
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = forged.accept().expect("a person");
+        let (mut stream, _) = short_and_long.accept().expect("a person");
         writeln!(stream, "{}", json!({ "waiting": [long, short] })).expect("sent");
+        let (mut stream, _) = longest.accept().expect("a person");
+        // It is not read to its end.
+        let _ = writeln!(stream, "{much}");
     });
     let list = sandbox
         .secretctl(["approve", "--list"])
@@ -313,8 +431,15 @@ async fn a_question_that_nobody_could_read_is_not_shown() {
     agent.stop().await;
 }
 
-/// What `secretctl approve` sends when it is shown `asked` by a server of an agent's making, and a person types `letter`.
-fn signed_by_person(sandbox: &Sandbox, all: &[Value], asked: &Value, letter: &str) -> Value {
+/// What `secretctl approve` sends when it is shown `asked` by a server of an agent's making, and a person types `letter`. Then that server
+/// says whether it has `taken` the answer.
+fn signed_by_person(
+    sandbox: &Sandbox,
+    all: &[Value],
+    asked: &Value,
+    letter: &str,
+    taken: bool,
+) -> Value {
     let real: Vec<PathBuf> = fs::read_dir(sockets(sandbox))
         .expect("a directory")
         .map(|entry| entry.expect("an entry").path())
@@ -333,14 +458,15 @@ fn signed_by_person(sandbox: &Sandbox, all: &[Value], asked: &Value, letter: &st
         writeln!(stream.get_mut(), "{waiting}").expect("sent");
         let mut line = String::new();
         stream.read_line(&mut line).expect("text");
-        writeln!(stream.get_mut(), "{}", json!({ "taken": true })).expect("sent");
+        writeln!(stream.get_mut(), "{}", json!({ "taken": taken })).expect("sent");
         serde_json::from_str(&line).expect("JSON")
     });
-    let word = match letter {
-        "n" => "deny",
-        _ => "allow once",
+    let told = match (taken, letter) {
+        (false, _) => "warning: it does not wait for an answer any more\n",
+        (true, "n") => "Answered: deny.\n",
+        (true, _) => "Answered: allow once.\n",
     };
-    answer_in_terminal(sandbox, letter, &format!("Answered: {word}.\n"));
+    answer_in_terminal(sandbox, letter, told);
     fs::remove_file(real).expect("removed");
     fs::rename(&hidden, real).expect("renamed");
     server.join().expect("no panic")
@@ -357,7 +483,7 @@ async fn an_answer_is_for_what_was_shown() {
     let mut harmless = real.clone();
     harmless["asked"]["words"] = json!(["./deploy.sh", "nothing"]);
     let all = [real, harmless.clone()];
-    let signed = signed_by_person(&sandbox, &all, &harmless, "o");
+    let signed = signed_by_person(&sandbox, &all, &harmless, "o", true);
     let mut knocking = Knocking::at(&socket);
     knocking.waiting();
     assert_eq!(knocking.answer(&signed), json!({ "taken": false }));
@@ -388,7 +514,7 @@ async fn an_answer_that_comes_too_late_is_none() {
     });
     let is_first = |one: &&Value| one["asked"]["words"][0] == "./deploy.sh";
     let first = both.iter().find(is_first).expect("it waits");
-    let signed = signed_by_person(&sandbox, &both, first, "o");
+    let signed = signed_by_person(&sandbox, &both, first, "o", true);
     let mut knocking = Knocking::at(&socket);
     knocking.waiting();
     call.expect("sent").cancel(None).await.expect("cancelled");

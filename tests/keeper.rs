@@ -272,7 +272,7 @@ fn the_user_cannot_read_the_keeper() {
     let sockets = own.join(".run/secretctl");
     let (name, mode) = support::modes(&sockets).remove(0);
     assert_eq!(mode, 0o600);
-    let session = process::keeper_of(&sockets.join(name));
+    let session = process::keeper_of(&sockets.join(&name));
     for file in ["environ", "mem", "maps", "auxv", "fd/0", "cwd/."] {
         let path = format!("/proc/{session}/{file}");
         let answer = other(&["cat", &path].map(OsStr::new))
@@ -281,6 +281,14 @@ fn the_user_cannot_read_the_keeper() {
         let told = String::from_utf8_lossy(&answer.stderr).into_owned();
         assert!(told.contains("Permission denied"), "{file}: {told}");
         assert!(answer.stdout.is_empty(), "{file}");
+    }
+    // Root gets past all modes, and is told nothing all the same; nor does it ask the keeper of another user for anything.
+    if rustix::process::geteuid().is_root() {
+        let mut stream = UnixStream::connect(sockets.join(&name)).expect("a connection");
+        assert_eq!(ask(&mut stream, b"h"), None);
+        let lock = Invocation::new(SECRETCTL, &own).args(["lock"]).answer();
+        let told = "it belongs to another user\nNo session is open.\n";
+        assert!(lock.stderr.ends_with(told), "{lock}");
     }
     assert!(secretctl(&["lock"]).status.success());
     wait_until("the end of the keeper", || {

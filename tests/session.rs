@@ -252,7 +252,7 @@ fn what_stands_in_the_place_of_the_socket_is_replaced() {
 }
 
 #[test]
-fn a_directory_that_others_can_look_into_gets_no_socket() {
+fn a_directory_that_is_not_the_users_alone_gets_no_socket() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let sandbox = vault();
     let refused = |fact: &str| {
@@ -264,6 +264,11 @@ fn a_directory_that_others_can_look_into_gets_no_socket() {
     fs::create_dir_all(&dir).expect("a directory");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("an own one");
     refused("others can look into it");
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("an own one");
+        std::os::unix::fs::chown(&dir, Some(65534), None).expect("given away");
+        refused("it belongs to another user");
+    }
     fs::remove_dir(&dir).expect("removed");
     let elsewhere = sandbox.home().join("elsewhere");
     fs::create_dir(&elsewhere).expect("a directory");

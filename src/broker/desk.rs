@@ -168,13 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_another_socket_took_is_left_to_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let desk = desk(&dir.path().join("run"));
+        let (_first, old) = desk.open().expect("a socket");
+        let (_second, new) = desk.open().expect("a socket");
+        assert!(!old.is_there() && new.is_there());
+        drop(old);
+        assert!(new.is_there());
+    }
+
+    #[test]
     fn a_socket_that_nobody_listens_at_is_removed_by_who_finds_it() {
         let dir = tempfile::tempdir().expect("a directory");
         let desk = desk(&dir.path().join("run"));
         let (listener, place) = desk.open().expect("a socket");
         std::mem::forget(place);
         drop(listener);
-        fs::write(desk.dir.join("other"), "").expect("written");
+        // What is no socket is left.
+        let file = format!("approve-{}-1.sock", desk.vault);
+        fs::write(desk.dir.join(file), "").expect("written");
         assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 2);
         assert!(desk.servers().is_empty());
         assert_eq!(fs::read_dir(&desk.dir).expect("a directory").count(), 1);

@@ -186,8 +186,20 @@ fn nothing_before_the_handshake_ends_the_session() {
         raw.send(format!("{quiet}\n").as_bytes());
     }
     raw.is_quiet();
-    raw.request("tools/list", json!({}));
-    assert_eq!(code(&raw.next()), Some(PARAMS));
+    // A request that does not say all of who asks begins no session, in which a notification would be in its place.
+    let version = "io.modelcontextprotocol/protocolVersion";
+    let capabilities = "io.modelcontextprotocol/clientCapabilities";
+    for meta in [
+        json!({}),
+        json!({ version: "2026-07-28" }),
+        json!({ version: "2999-01-01", capabilities: {} }),
+    ] {
+        raw.request("tools/list", json!({ "_meta": meta }));
+        let refused = raw.next();
+        assert!(code(&refused).is_some(), "{refused}");
+        raw.notify("notifications/initialized", json!({}));
+        raw.is_quiet();
+    }
     raw.request("initialize", json!({ "protocolVersion": 7 }));
     assert_eq!(code(&raw.next()), Some(PARAMS));
     let hello = raw.initialize("2025-06-18", json!({}));

@@ -267,8 +267,18 @@ async fn every_look_at_a_secret_is_recorded_and_so_is_a_refused_one() {
     agent.call("secret_list", json!({})).await.value();
     let key = || json!({ "key": "KEY" });
     agent.call("secret_exists", key()).await.value();
-    let refusal = agent.call("secret_get_masked", key()).await.refusal();
-    assert!(refusal.contains("masked_return"), "{refusal}");
+    agent.call("secret_list_fields", key()).await.value();
+    agent.call("security_score", json!({})).await.value();
+    for (tool, arguments) in [
+        ("secret_get_masked", key()),
+        (
+            "secret_get_field",
+            json!({ "key": "KEY", "field": "value" }),
+        ),
+    ] {
+        let refusal = agent.call(tool, arguments).await.refusal();
+        assert!(refusal.contains("masked_return"), "{refusal}");
+    }
     agent.stop().await;
 
     let records = sandbox.secretctl(["audit", "export"]).answer().json();
@@ -289,7 +299,10 @@ async fn every_look_at_a_secret_is_recorded_and_so_is_a_refused_one() {
             look("vault.unlock", "success", json!([])),
             look("secret.list", "success", json!([])),
             look("secret.exists", "success", json!(["KEY"])),
+            look("secret.list_fields", "success", json!(["KEY"])),
+            look("security.score", "success", json!([])),
             look("secret.get_masked", "denied", json!(["KEY"])),
+            look("secret.get_field", "denied", json!(["KEY"])),
         ]
     );
 }

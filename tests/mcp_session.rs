@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use support::Sandbox;
+use support::process::wait_until;
 use support::raw::Raw;
 
 fn vault() -> Sandbox {
@@ -48,19 +50,21 @@ fn a_version_that_nobody_knows_is_answered_with_one_that_is_known() {
     }
 }
 
+/// What a request says of who asks, in the newest version.
+fn meta(name: &str) -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": name, "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
 /// The newest version has no handshake: each request says who asks, and that counts for the policy.
 #[test]
 fn a_client_without_a_handshake_is_known_by_each_request() {
     let sandbox = vault();
     let rights = "policies: [{ name: x, agent_id: known, allowed_keys: ['**'], capabilities: [reference_only] }]\n";
     sandbox.policy(&format!("version: 1\n{rights}"));
-    let meta = |name: &str| {
-        json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": { "name": name, "version": "1" },
-            "io.modelcontextprotocol/clientCapabilities": {},
-        })
-    };
     let mut raw = Raw::start(sandbox.secretctl(["mcp-server"]));
     raw.request("server/discover", json!({ "_meta": meta("known") }));
     let found = raw.next();
@@ -131,6 +135,16 @@ fn the_project_is_the_first_root_that_can_be_one() {
          Give a directory in the project that the server was started for, or none."
     );
     raw.notify("notifications/roots/list_changed", json!({}));
+    pwd(&mut raw);
+    answer_roots(&mut raw, &[&second]);
+    assert_eq!(stdout(&raw.next()), line(&second));
+    // What changes while the client is asked is asked for again.
+    raw.notify("notifications/roots/list_changed", json!({}));
+    pwd(&mut raw);
+    let asked = raw.next();
+    raw.notify("notifications/roots/list_changed", json!({}));
+    raw.send_line(&json!({ "jsonrpc": "2.0", "id": asked["id"], "result": { "roots": [] } }));
+    assert_eq!(stdout(&raw.next()), line(&start));
     pwd(&mut raw);
     answer_roots(&mut raw, &[&second]);
     assert_eq!(stdout(&raw.next()), line(&second));
@@ -218,6 +232,20 @@ fn a_client_that_wants_to_know_hears_how_far_a_command_is() {
         "[REDACTED:KEY]"
     );
     raw.is_quiet();
+    raw.stop();
+}
+
+#[test]
+fn a_client_without_a_handshake_cancels_as_others_do() {
+    let sandbox = vault();
+    let project = directory(&sandbox, "project");
+    let pipe = pipe(&project);
+    let mut raw = Raw::start(sandbox.secretctl(["mcp-server"]).dir(&project));
+    let id = raw.call("secret_run", run("cat pipe"), meta("raw"));
+    // Opened when the command reads.
+    let mut pipe = OpenOptions::new().write(true).open(pipe).expect("a reader");
+    raw.notify("notifications/cancelled", json!({ "requestId": id }));
+    wait_until("the end of the command", || pipe.write_all(b"x").is_err());
     raw.stop();
 }
 

@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 use support::Sandbox;
 use support::agent::Agent;
@@ -76,6 +79,59 @@ async fn a_plain_field_is_read_and_a_sensitive_one_never() {
         .map(|record| record["result"].as_str().expect("a word"))
         .collect();
     assert_eq!(results, ["success", "success", "denied", "error", "error"]);
+}
+
+#[tokio::test]
+async fn a_plain_field_is_not_read_beside_what_cannot_be_hidden_in_it() {
+    let sandbox = Sandbox::new();
+    let store = |pin: &str| {
+        fs::write(sandbox.home().join("pin"), pin).expect("written");
+        let url = format!("url=https://me:{pin}@example.com");
+        let args = [
+            "set",
+            "card",
+            "--field",
+            &url,
+            "--field",
+            "text=some",
+            "--plain",
+            "url,text",
+        ];
+        let args = [&args[..], &["--field-file", "pin=pin"]].concat();
+        run(&sandbox, &args, "").succeeded();
+    };
+    store("7345");
+    let agent = Agent::without_project(&sandbox).await;
+    let field = |field: &'static str| {
+        agent.call("secret_get_field", json!({ "key": "card", "field": field }))
+    };
+    let url = field("url").await.value();
+    assert_eq!(url["value"], "https://me:[REDACTED:card]@example.com");
+    store("734");
+    for name in ["url", "text"] {
+        assert_eq!(
+            field(name).await.refusal(),
+            "the value of secret card is too short to be hidden in output: it has fewer than 4 bytes\n\
+             A person can store a longer value, or run the command with secretctl run."
+        );
+    }
+    fs::write(sandbox.home().join("bytes"), b"\xff\xfe").expect("written");
+    let bytes = [
+        "set",
+        "bytes",
+        "--field-file",
+        "some=bytes",
+        "--plain",
+        "some",
+    ];
+    run(&sandbox, &bytes, "").succeeded();
+    let arguments = json!({ "key": "bytes", "field": "some" });
+    let refusal = agent.call("secret_get_field", arguments).await.refusal();
+    assert_eq!(
+        refusal,
+        "the value of field some of secret bytes is not text"
+    );
+    agent.stop().await;
 }
 
 #[tokio::test]
@@ -158,6 +214,8 @@ async fn the_score_says_what_to_better_and_nothing_of_values() {
     let rights = "policies: [{ name: x, agent_id: '*', allowed_keys: ['**'], denied_keys: [hidden], capabilities: [reference_only] }]\n";
     let policy = format!("version: 1\ndefault_action: allow\n{rights}");
     sandbox.policy(&policy);
+    fs::set_permissions(sandbox.database(), fs::Permissions::from_mode(0o640))
+        .expect("an own file");
     let agent = Agent::without_project(&sandbox).await;
     let rated = agent
         .call("security_score", json!({ "include_keys": true }))
@@ -174,9 +232,12 @@ async fn the_score_says_what_to_better_and_nothing_of_values() {
         ),
         (&json!(100), &json!(70), &json!(40))
     );
+    assert_eq!(components["files"], 0);
     let total: u64 = components.values().filter_map(Value::as_u64).sum();
     assert_eq!(rated["score"], total / 5);
     let issues = rated["issues"].as_array().expect("issues");
+    // The worst comes first.
+    assert_eq!(issues[0]["component"], "files");
     let soon = issues.iter().find(|issue| issue["component"] == "expiry");
     let expected = json!({
         "component": "expiry", "description": "1 of 1 secrets expire within 30 days", "weight": 30, "keys": ["soon"],
@@ -202,15 +263,28 @@ async fn a_mistake_is_answered_with_what_is_there() {
     sandbox.set("API_KEY", "a-long-value");
     let rules: Vec<String> = (0..12).map(|number| format!("tool{number} x")).collect();
     sandbox.policy(&format!(
-        "version: 1\nallowed_commands: [{}, npm test, seq, sleep]\nlimits: {{ output_bytes: 1KiB }}\n",
+        "version: 1\nallowed_commands: [{}, npm test, seq, sleep, slep]\ndenied_commands: [sleep 7]\nlimits: {{ output_bytes: 1KiB }}\n",
         rules.join(", ")
     ));
     let agent = Agent::without_project(&sandbox).await;
     let refused = agent.run("API_KEY", "npm run evil").await.refusal();
-    let allowed = "\nCommands are allowed that begin with: npm test; tool0 x; tool1 x; tool2 x; tool3 x; tool4 x; tool5 x; tool6 x; tool7 x; tool8 x; and 5 more";
+    let allowed = "\nCommands are allowed that begin with: npm test; tool0 x; tool1 x; tool2 x; tool3 x; tool4 x; tool5 x; tool6 x; tool7 x; tool8 x; and 6 more";
     assert!(refused.ends_with(allowed), "{refused}");
-    let missing = agent.run("API_KEY", "slep 1").await.refusal();
-    assert!(missing.contains("\nDid you mean sleep"), "{missing}");
+    // Of a program that is there, no other is meant.
+    let allowed = allowed.replace("npm test; ", "sleep; ");
+    for command in ["/bin/sleep 1", "sleep 7"] {
+        let refused = agent.run("API_KEY", command).await.refusal();
+        assert!(refused.ends_with(&allowed), "{refused}");
+        assert!(!refused.contains("Did you mean"), "{refused}");
+    }
+    let refused = agent.run("API_KEY", "cat x").await.refusal();
+    assert!(!refused.contains("Did you mean"), "{refused}");
+    // Be it that no rule allows it, or that the one that does names what is not there.
+    for (command, meant) in [("sqe 1", "seq"), ("slep 1", "sleep")] {
+        let missing = agent.run("API_KEY", command).await.refusal();
+        let meant = format!("\nDid you mean {meant}");
+        assert!(missing.contains(&meant), "{missing}");
+    }
     let missing = agent.run("API_KEY", "./missing.sh").await.refusal();
     let next = "\nPrograms are looked up in the system's directories and in trusted_dirs of the policy file; one in the project is written \
         with its path, such as ./deploy.sh.";

@@ -40,6 +40,8 @@ mod tests {
         assert_eq!(near("aws/acces_key", known), ["aws/access_key"]);
         assert_eq!(near("API_KEY", ["API_KEY"]), Vec::<String>::new());
         assert_eq!(near("zzz", known), Vec::<String>::new());
+        let alike = ["name4", "name3", "name2", "name1"];
+        assert_eq!(near("name", alike), ["name1", "name2", "name3"]);
         let long = "a".repeat(WANTED_MAX_BYTES);
         assert_eq!(near(&long, [&*format!("{long}b")]).len(), 1);
         assert_eq!(near(&format!("{long}a"), [&*long]), Vec::<String>::new());

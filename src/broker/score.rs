@@ -280,6 +280,8 @@ mod tests {
         );
         assert_eq!(score.score, 88);
         assert_eq!(sum(of_expiry(&[], now)).score, 100);
+        // One of many is not nothing.
+        assert_eq!(share(1, 1000, WHOLE), 1);
     }
 
     #[test]
@@ -293,6 +295,10 @@ mod tests {
         assert_eq!(points("version: 1\n"), 100);
         assert_eq!(points(strict), 100);
         assert_eq!(points("version: 1\nallowed_commands: [npm test]\n"), 60);
+        let by_agent =
+            "policies: [{ name: a, agent_id: a, allowed_keys: [a], capabilities: [env_inject] }]\n";
+        let unlimited = format!("version: 1\nallowed_commands: [npm test]\n{by_agent}");
+        assert_eq!(points(&unlimited), 90);
         assert_eq!(points("version: 1\ndefault_action: allow\n"), 40);
     }
 }

@@ -210,3 +210,71 @@ pub(super) fn id_of(id: &Value) -> Option<RequestId> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session {
+            begun: true,
+            ..Session::new(Roots::new(false))
+        }
+    }
+
+    /// The code of the refusal of a ping; none if it is taken.
+    fn ping(session: &mut Session, id: usize) -> Option<ErrorCode> {
+        let ping = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" });
+        match session.take(ping.to_string().as_bytes()) {
+            Taken::Message(_) => None,
+            Taken::Refused(_, error) => Some(error.code),
+            Taken::Nothing => panic!("it is not answered"),
+        }
+    }
+
+    fn answer(session: &mut Session, answer: Value) {
+        let answer = serde_json::from_value(answer);
+        session.answered(&answer.expect("an answer"));
+    }
+
+    #[test]
+    fn more_requests_than_are_answered_at_a_time_are_refused() {
+        let mut session = session();
+        for id in 0..REQUESTS_MAX {
+            assert_eq!(ping(&mut session, id), None);
+        }
+        assert_eq!(ping(&mut session, REQUESTS_MAX), Some(BUSY));
+        answer(
+            &mut session,
+            json!({ "jsonrpc": "2.0", "id": 3, "result": {} }),
+        );
+        assert_eq!(ping(&mut session, REQUESTS_MAX), None);
+        assert_eq!(ping(&mut session, 3), Some(BUSY));
+        let error = json!({ "code": -1, "message": "no" });
+        answer(
+            &mut session,
+            json!({ "jsonrpc": "2.0", "id": 4, "error": error }),
+        );
+        assert_eq!(ping(&mut session, 3), None);
+    }
+
+    #[test]
+    fn only_so_many_ids_of_cancelled_requests_are_remembered() {
+        let mut session = session();
+        for id in 0..=CANCELLED_MAX {
+            assert_eq!(ping(&mut session, id), None);
+            let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } });
+            assert!(matches!(
+                session.take(cancel.to_string().as_bytes()),
+                Taken::Message(_)
+            ));
+        }
+        // The first one is forgotten, and no other.
+        assert_eq!(ping(&mut session, 0), None);
+        for id in 1..=CANCELLED_MAX {
+            assert_eq!(ping(&mut session, id), Some(ErrorCode::INVALID_REQUEST));
+        }
+    }
+}

@@ -7,6 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+#[cfg(target_os = "linux")]
+use serde_json::json;
+#[cfg(target_os = "linux")]
+use support::agent::Agent;
 use support::{Answer, ENVIRONMENT_NOTE, Invocation, PASSWORD, SECRETCTL, Sandbox};
 
 /// A vault with one secret.
@@ -135,6 +139,51 @@ fn no_command_inherits_the_descriptor() {
         assert!(!ran.text().contains('7'), "{ran}");
         assert!(ran.code != 0 && !ran.text().contains("horse"), "{ran}");
     }
+}
+
+/// A policy opens its directory by mistake; or it lies in the project, which is none then.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_agents_command_sees_the_file() {
+    let sandbox = vault();
+    sandbox.policy("version: 1\nallowed_commands: [cat]\npaths: { read: ['~/opened'] }\n");
+    let project = sandbox.project(&[("a", "seen")]);
+    fs::create_dir(sandbox.home().join("opened")).expect("a directory");
+    fs::write(sandbox.home().join("opened/a"), "seen").expect("written");
+    let cat = async |dir: &str| {
+        let path = file(&sandbox, &format!("{dir}/password"), PASSWORD);
+        let server = Invocation::new(SECRETCTL, sandbox.home()).args(["mcp-server"]);
+        let server = server.env("SECRETCTL_PASSWORD_FILE", &path);
+        let agent = Agent::connect(server.dir(&project)).await;
+        let args = [path.with_file_name("a"), path];
+        let run = json!({ "keys": ["KEY"], "command": "cat", "args": args, "cwd": "." });
+        let reply = agent.call("secret_run", run).await;
+        agent.stop().await;
+        reply
+    };
+    assert_eq!(cat("opened").await.output().1, "seen");
+    let refusal = cat("project").await.refusal();
+    assert!(
+        refusal.contains(" holds the vault, or the file with its password\n"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn a_file_with_more_than_the_password_has_another_one() {
+    let sandbox = Sandbox::empty();
+    let longest = "x".repeat(128);
+    let init = Invocation::new(SECRETCTL, sandbox.home()).args(["init"]);
+    let init = init.env("SECRETCTL_PASSWORD", &longest);
+    init.answer().succeeded();
+    file(&sandbox, "longest", &longest);
+    file(&sandbox, "longer", &"x".repeat(129));
+    let list = |name: &str| {
+        let list = Invocation::new(SECRETCTL, sandbox.home()).args(["list", "--password-file"]);
+        list.args([name]).answer()
+    };
+    list("longest").succeeded();
+    list("longer").is(3, "", "error: wrong master password\n");
 }
 
 #[test]

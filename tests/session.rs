@@ -119,8 +119,12 @@ fn lock_says_whether_there_was_a_session() {
 }
 
 #[test]
-fn a_wrong_password_opens_no_session() {
+fn a_wrong_password_or_no_time_opens_no_session() {
     let sandbox = vault();
+    for limit in ["--ttl", "--idle"] {
+        let unlock = sandbox.secretctl(["unlock", limit, "0s"]).answer();
+        unlock.is(2, "", "error: a session lasts for a second at least\n");
+    }
     let unlock = sandbox
         .secretctl(["unlock"])
         .env("SECRETCTL_PASSWORD", "another password");
@@ -179,6 +183,19 @@ fn a_session_is_extended_by_the_password() {
     let status = without_password(&sandbox, &["status", "--json"])
         .answer()
         .json();
+    // Each of the two is on record.
+    let log = sandbox
+        .secretctl(["audit", "export"])
+        .answer()
+        .succeeded()
+        .json();
+    let records = log.as_array().expect("a list").iter();
+    let limits: Vec<&str> = records
+        .filter(|record| record["action"] == "vault.unlock")
+        .filter_map(|record| record["reason"].as_str())
+        .collect();
+    let until = |ttl, idle| format!("for {ttl}, or until it was not used for {idle}");
+    assert_eq!(limits, [until("1h", "30m"), until("5h", "2h")]);
     let left = status["session"]["left_seconds"]
         .as_u64()
         .expect("a number");
